@@ -38,10 +38,10 @@ quickstart: $(INSTALLED)  ## The whole path in miniature, on real speech
 	$(BIN)/spiritlm quickstart
 
 test: $(INSTALLED)  ## The test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 test-fast: $(INSTALLED)  ## Most of them, in under two minutes on two cores: without what is slow, and without SLOW_ROOMS
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m "not slow" $(addprefix --ignore=,$(SLOW_ROOMS))
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow" $(addprefix --ignore=,$(SLOW_ROOMS))
 
 test-latest:  ## The same with the newest packages that pyproject.toml allows; says which are newer than the lock
 	$(RIGHT_PYTHON)
@@ -50,7 +50,7 @@ test-latest:  ## The same with the newest packages that pyproject.toml allows; s
 	@grep -oE '^[a-z0-9.-]+==[^ ]+' requirements.lock > $(LATEST)/locked.txt
 	@$(LATEST)/bin/python -m pip list --format=freeze --exclude pip --exclude spiritlm-pl | tr 'A-Z_' 'a-z-' \
 	  | grep -vxFf $(LATEST)/locked.txt || echo "Nothing is newer than the lock."
-	OMP_NUM_THREADS=1 $(LATEST)/bin/python -m pytest --numprocesses 2
+	OMP_NUM_THREADS=1 $(LATEST)/bin/python -m pytest --numprocesses 2 --dist worksteal
 
 lock:  ## The newest packages that pyproject.toml allows, with hashes; run the tests before you commit it
 	test -x $(LOCKING)/bin/uv || { $(PYTHON) -m venv $(LOCKING) && $(LOCKING)/bin/python -m pip install --quiet uv; }

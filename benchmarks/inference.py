@@ -26,6 +26,7 @@ from spiritlm_pl.data.batching import by_length
 from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, StreamEnd, Text
 from spiritlm_pl.generation.codec import SpeechCodec, speech_vocabulary
 from spiritlm_pl.generation.sampling import continue_tokens
+from spiritlm_pl.generation.types import OutputModality
 from spiritlm_pl.lm.likelihood import choice_log_likelihoods, log_likelihoods
 from spiritlm_pl.runtime.inference import fold_weight_norm, use_channels_last
 from spiritlm_pl.streams import UNIT
@@ -50,13 +51,24 @@ EXPRESSIVE = {"num_pitches": 64, "num_styles": 100}
 
 def best(jobs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
     """Best seconds of jobs that take turns."""
+    return {name: min(found) for name, found in seconds(jobs, repeats).items()}
+
+
+def medians(jobs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Medians of the seconds of jobs that take turns."""
+    return {name: statistics.median(found) for name, found in seconds(jobs, repeats).items()}
+
+
+def seconds(jobs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of jobs that take turns; those of the processor with one thread, to which other work does not add."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(repeats):
         for name, job in jobs.items():
-            start = time.perf_counter()
+            start = clock()
             job()
-            times[name].append(time.perf_counter() - start)
-    return {name: min(found) for name, found in times.items()}
+            times[name].append(clock() - start)
+    return times
 
 
 def expressive_tokenizer() -> ExpressiveTokenizer:
@@ -162,27 +174,52 @@ def language_model(options: argparse.Namespace, vocabulary: Vocabulary) -> Llama
 
 
 def generate(options: argparse.Namespace) -> None:
-    """Prompts together, against one after the other."""
+    """Greedy answers beside those of `transformers`, speech alone (few rows of the output layer) and any token."""
     vocabulary = Vocabulary.spirit_lm(**EXPRESSIVE)
-    model = language_model(options, vocabulary)
-    size = sum(parameter.numel() for parameter in model.parameters())
-    settings = {"max_new_tokens": 64, "temperature": 1.0}
-    print(f"generate: {size / 1e6:.0f} M parameters, prompts of 64 tokens, 64 new tokens of speech")
-    rates = {}
-    for batch in (1, 8, 32):
-        prompts = torch.randint(32_000, (batch, 64)).tolist()
-        job = generation(model, prompts, vocabulary, GenerationSettings(**settings, batch_size=batch))
-        rates[batch] = batch * 64 / best({"": job}, options.repeats)[""]
-        print(f"  batch {batch:<3}{rates[batch]:8.1f} tokens/s   ratio {rates[batch] / rates[1]:.2f}")
+    for dtype in (torch.float32, torch.bfloat16):
+        model: Any = language_model(options, vocabulary).to(dtype).requires_grad_(False)
+        size = sum(parameter.numel() for parameter in model.parameters())
+        print(f"generate: {size / 1e6:.0f} M parameters, {dtype}, prompts of 32 tokens, 64 new tokens, greedy")
+        for batch in options.batches:
+            prompts = torch.randint(32_000, (batch, 32))
+            settings = GenerationSettings(max_new_tokens=64, greedy=True, batch_size=batch)
+            jobs: dict[str, Callable[[], Any]] = {
+                "transformers": partial(plain_generation, model, prompts),
+                "any": generation(model, prompts.tolist(), vocabulary, "any", settings),
+                "speech": generation(model, prompts.tolist(), vocabulary, "speech", settings),
+            }
+            same = [jobs[name]() for name in ("transformers", "any")]  # also warms up
+            equal = statistics.mean(float(a == b) for a, b in zip(*same, strict=True))
+            times = medians(jobs, options.repeats)
+            told = "   ".join(f"{name} {batch * 64 / value:7.1f}" for name, value in times.items())
+            ratios = ", ".join(f"{times['transformers'] / times[name]:.2f}" for name in ("any", "speech"))
+            print(f"  batch {batch:<3}{told} tokens/s   ratios {ratios}   {100 * equal:.0f} % of answers equal")
+
+
+def plain_generation(model: Any, prompts: Tensor) -> list[list[int]]:
+    """Continue prompts with `generate` of `transformers`."""
+    answers = model.generate(
+        prompts,
+        attention_mask=torch.ones_like(prompts),
+        max_new_tokens=64,
+        do_sample=False,
+        pad_token_id=0,
+        eos_token_id=None,
+    )
+    return [row[prompts.shape[1] :] for row in answers.tolist()]
 
 
 def generation(
-    model: LlamaForCausalLM, prompts: list[list[int]], vocabulary: Vocabulary, settings: GenerationSettings
-) -> Callable[[], object]:
+    model: LlamaForCausalLM,
+    prompts: list[list[int]],
+    vocabulary: Vocabulary,
+    output: OutputModality,
+    settings: GenerationSettings,
+) -> Callable[[], list[list[int]]]:
     """A call that continues prompts."""
     rows = len(prompts)
     return lambda: continue_tokens(
-        model, prompts, vocabulary, "speech", settings, limits=[64] * rows, seeds=list(range(rows))
+        model, prompts, vocabulary, output, settings, limits=[64] * rows, seeds=list(range(rows))
     )
 
 
@@ -248,6 +285,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--batch-seconds", type=float, default=60.0)
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--lm-layers", type=int, default=12)
     parser.add_argument("--lm-width", type=int, default=768)

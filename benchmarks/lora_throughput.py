@@ -29,11 +29,11 @@ from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
 from spiritlm_pl.adapters.folder import AdapterDescription, save_adapter
-from spiritlm_pl.adapters.identity import base_hash
 from spiritlm_pl.adapters.injection import put_adapter, trained_shares
 from spiritlm_pl.adapters.settings import LoRA
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network
 from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.lm.identity import weights_hash
 from spiritlm_pl.lm.optimizer import AdamWSettings
 from spiritlm_pl.lm.schedule import Constant
 from spiritlm_pl.modules.lm import LanguageModelModule
@@ -179,7 +179,7 @@ def prepare(folder: Path) -> None:
     network = build_network(LanguageModelConfig(checkpoint=str(folder / "base")), VOCABULARY)
     put_adapter(network, ADAPTER, VOCABULARY)
     base = str(folder / "base")
-    description = AdapterDescription.of(network, ADAPTER, VOCABULARY, base, base_hash(base))
+    description = AdapterDescription.of(network, ADAPTER, VOCABULARY, base, weights_hash(base))
     save_adapter(folder / "adapter", dict(network.state_dict()), description)
 
 

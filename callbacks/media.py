@@ -14,8 +14,6 @@ from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from spiritlm_pl.corpora.audio import save_wav
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -82,6 +80,8 @@ def log_figure(trainer: Trainer, name: str, figure: "Figure", step: int) -> None
 
 
 def _log_mlflow_audio(logger: MLFlowLogger, artifact: str, waveform: Tensor, sample_rate: int) -> None:
+    from spiritlm_pl.corpora.audio import save_wav  # only here, since few trainings log audio
+
     assert logger.run_id is not None
     folder, _, name = artifact.rpartition("/")
     with TemporaryDirectory() as temporary:

@@ -18,10 +18,11 @@ from lhotse import MonoCut
 from lightning import Callback, LightningModule, Trainer
 
 from spiritlm_pl.callbacks.record_run import config_file, write_run_file
-from spiritlm_pl.contracts.batches import Skipped, WaveformBatch
+from spiritlm_pl.contracts.batches import WaveformBatch
 from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.data_modules import PlannedData
 from spiritlm_pl.contracts.modules import TokenizingModule
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.contracts.units import Units, check_units
 from spiritlm_pl.corpora.manifest import SKIPPED_FILE, word_alignment, write_jsonl
 from spiritlm_pl.data.corpus_store import (

@@ -11,7 +11,7 @@ from typing import Any
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 
-from spiritlm_pl.corpora.manifest import SPLITS
+from spiritlm_pl.corpora.layout import SPLITS
 from spiritlm_pl.data.block_stream import AnyStream
 from spiritlm_pl.data.blocks import (
     CONVERSATION,

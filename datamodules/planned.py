@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from spiritlm_pl.contracts.batches import Skipped, WaveformBatch
+from spiritlm_pl.contracts.batches import WaveformBatch
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.audio import AudioError, load_waveform
 from spiritlm_pl.data.batching import Indices
 from spiritlm_pl.data.parts import CorpusPlan

@@ -15,11 +15,11 @@ from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.data_modules import PreferenceData
 from spiritlm_pl.contracts.preference_loss import PreferenceLoss
 from spiritlm_pl.lm.build import LanguageModelConfig
+from spiritlm_pl.lm.identity import model_hash
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.modules.stage import data_of
 from spiritlm_pl.preferences.learning import preference_loss, preference_metrics
 from spiritlm_pl.preferences.losses import DPO, Distance
-from spiritlm_pl.preferences.reference import model_hash
 
 FARTHEST = 0.1  # nats per token between the reference and the model before its first step; rounding causes less
 

@@ -7,7 +7,6 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from spiritlm_pl.corpora.manifest import Word, make_cut, save_corpus
 from spiritlm_pl.lm.build import LanguageModelConfig
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
+
+from .warm_python import warm_python
 
 MakeCorpus = Callable[..., Path]
 StartRanks = Callable[..., Callable[..., str]]
@@ -115,14 +116,21 @@ def master_port(monkeypatch: pytest.MonkeyPatch) -> None:
         return
 
 
+@pytest.fixture(scope="session")
+def python() -> Iterator[Path]:
+    """Runs scripts in processes of their own in place of `sys.executable`: their libraries are imported already."""
+    with warm_python() as program:
+        yield program
+
+
 @pytest.fixture
-def start_ranks() -> Iterator[StartRanks]:
+def start_ranks(python: Path) -> Iterator[StartRanks]:
     """Starts a script that starts ranks; gives a function that waits for its end and returns what all have printed."""
     started: list[subprocess.Popen[str]] = []
 
     def start(script: Path, *arguments: object, cwd: Path | None = None) -> Callable[..., str]:
         process = subprocess.Popen(
-            [sys.executable, script, *map(str, arguments)],
+            [python, script, *map(str, arguments)],
             cwd=cwd,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 PLUGIN = Path(__file__).resolve().parents[1] / "examples" / "plugin"
 RUN = """
 import json, sys
@@ -47,19 +49,22 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), inherited]), "SPIRITLM_TRUST": ""}
 
 
-def run(environment: dict[str, str], folder: Path, *commands: list[str]) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-c", RUN],
-        input=json.dumps(commands),
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def run(python: Path) -> Run:
+    """Runs commands in an environment and a folder."""
+
+    def run(environment: dict[str, str], folder: Path, *commands: list[str]) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [python, "-c", RUN], input=json.dumps(commands), cwd=folder, env=environment, capture_output=True, text=True
+        )
+
+    return run
 
 
 @pytest.mark.slow
-def test_a_model_is_made_with_the_parts_of_another_package(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_model_is_made_with_the_parts_of_another_package(
+    run: Run, environment: dict[str, str], tmp_path: Path
+) -> None:
     (tmp_path / "pairs").mkdir()
     (tmp_path / "pairs" / "pairs.tsv").write_text("low high\tw w w w\nhigh low\tq x q x\n")
     done = run(environment, tmp_path, *PATH_TO_A_MODEL)
@@ -77,7 +82,8 @@ def test_a_model_is_made_with_the_parts_of_another_package(environment: dict[str
     assert list((tmp_path / "generated").glob("*.wav"))
 
     without = {**environment, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
-    refused = run(without, tmp_path, PATH_TO_A_MODEL[-1])
+    heard = ["--speech", str(next((tmp_path / "generated").glob("*.wav")))]
+    refused = run(without, tmp_path, [*PATH_TO_A_MODEL[-1], *heard])
     assert "names spiritlm_example.features.BandFeatures: --trust spiritlm_example runs code" in refused.stderr
 
 
@@ -107,9 +113,9 @@ PATH_TO_SINES = [
 
 @pytest.mark.slow
 def test_a_tokenizer_of_another_package_that_is_one_class_hears_and_speaks(
-    environment: dict[str, str], tmp_path: Path
+    python: Path, run: Run, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    made = subprocess.run([sys.executable, "-c", CODEC], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    made = subprocess.run([python, "-c", CODEC], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr[-2000:]
     done = run(environment, tmp_path, *PATH_TO_SINES)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]

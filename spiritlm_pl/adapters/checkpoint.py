@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from spiritlm_pl.adapters.folder import AdapterDescription, check_computation
-from spiritlm_pl.adapters.identity import base_hash, computation
 from spiritlm_pl.lm.base_model import checkpoint_config, model_folder
 from spiritlm_pl.lm.build import LanguageModelConfig, network_config
+from spiritlm_pl.lm.identity import computation, weights_hash
 from spiritlm_pl.streams import differences
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -37,7 +37,7 @@ def check_base(settings: LanguageModelConfig, vocabulary: Vocabulary) -> str:
             f"used with it, with {kept or 'no more'}, but is with {found or 'no more'} instead: leave rope_theta and "
             "config out, or change config.json of the model"
         )
-    return base_hash(folder)
+    return weights_hash(folder)
 
 
 def leave_out_frozen(checkpoint: dict[str, Any], module: nn.Module) -> None:

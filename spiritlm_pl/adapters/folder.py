@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from spiritlm_pl.adapters.identity import base_hash, computation
 from spiritlm_pl.adapters.injection import ADAPTER_NAME, peft_config
 from spiritlm_pl.adapters.settings import LoRA
 from spiritlm_pl.lm.base_model import ADAPTER_FILE, CONFIG_NAME
+from spiritlm_pl.lm.identity import computation, weights_hash
 from spiritlm_pl.runtime.checksums import CHECKSUMS, check_folder, read_object, record_all
 from spiritlm_pl.runtime.left_over import temporary_folder
 from spiritlm_pl.runtime.model_description import ADAPTER_STAGE, DESCRIPTION_FILE, TEMPLATES
@@ -41,7 +41,7 @@ class AdapterDescription:
     Attributes:
         peft: values of peft's `adapter_config.json`.
         base: base model, as it was named in the training.
-        base_hash: `identity.base_hash` of it.
+        base_hash: `spiritlm_pl.lm.identity.weights_hash` of it.
         vocabulary: values of the vocabulary.
         computation: `identity.computation` of the network.
         templates: forms of the conversations that the adapted model knows, by the names of their tasks.
@@ -213,7 +213,7 @@ def _check_base(folder: Path, base: Path, vocabulary: Vocabulary, config: PreTra
     if stage != ADAPTER_STAGE:
         raise ValueError(f"stage of {folder / DESCRIPTION_FILE} must be {ADAPTER_STAGE!r}, but is {stage!r}")
     trained = description.get("base_hash")
-    if trained is not None and trained != (own := base_hash(base)):
+    if trained is not None and trained != (own := weights_hash(base)):
         raise ValueError(
             f"adapter must be used with the base model that it was trained on, {description.get('base')} with the hash "
             f"{trained[:12]}, but {base} has {own[:12]} instead"

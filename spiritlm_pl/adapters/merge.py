@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from spiritlm_pl.adapters.folder import with_adapter
-from spiritlm_pl.adapters.identity import base_hash
 from spiritlm_pl.lm.folder import load_lm, save_lm
+from spiritlm_pl.lm.identity import weights_hash
 from spiritlm_pl.runtime.left_over import temporary_folder
 from spiritlm_pl.runtime.model_description import (
     DESCRIPTION_FILE,
@@ -43,7 +43,7 @@ def merge_adapter(model: str | Path, adapter: str | Path, output: str | Path, dt
     network, text, vocabulary = load_lm(base, dtype=dtype)
     network = with_adapter(network, adapter, base, vocabulary)
     output.parent.mkdir(parents=True, exist_ok=True)
-    told: dict[str, Any] = {"base": str(base), "base_hash": base_hash(base), "adapter": str(adapter)}
+    told: dict[str, Any] = {"base": str(base), "base_hash": weights_hash(base), "adapter": str(adapter)}
     if templates := {**stored_templates(base), **stored_templates(adapter)}:
         told[TEMPLATES] = templates
     with temporary_folder(output) as temporary:

@@ -16,7 +16,7 @@ from lhotse import MonoCut
 
 from spiritlm_pl.alignment.contract import Aligner, check_length
 from spiritlm_pl.alignment.outcomes import Outcome, OutcomeFile
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.audio import AudioError, load_waveform
 from spiritlm_pl.corpora.manifest import (
     SPLITS,

@@ -37,7 +37,7 @@ def build_conversations(
         tasks: what is made of every utterance: "asr", its transcript after its speech; "tts", its speech after its
             transcript; "intent", its label after its speech.
         template: form of the conversations: "chat", with the names of the speakers; "plain", without; or a YAML file.
-            Left out, chat for records, and the published few-shot form for each task.
+            Left out, chat for records, and the published few-shot form for each task, also for the records of a task.
         splits: splits to build; what a corpus or a folder of records lacks is left out.
         expressive: false drops pitch and style codes of shards that have them; left out, as the language model, or else
             all of them are kept.
@@ -54,16 +54,16 @@ def build_conversations(
     """
     from spiritlm_pl.benchmarks.few_shot.conversation import published_template
     from spiritlm_pl.conversations.build import build_conversations as build
+    from spiritlm_pl.conversations.prepared import form_of
     from spiritlm_pl.conversations.tasks import TASKS
-    from spiritlm_pl.conversations.template import RECORDS, Template, load_template
+    from spiritlm_pl.conversations.template import load_template
 
-    chosen: dict[str, Template] = {
-        task: load_template(template) if template else published_template(task)
-        for task in tasks or ()
-        if task in TASKS  # others are refused
+    known = [task for task in tasks or () if task in TASKS]  # others are refused
+    forms = dict.fromkeys((*known, *map(form_of, records or ())))
+    chosen = {
+        form: published_template(form) if template is None and form in TASKS else load_template(template or "chat")
+        for form in forms
     }
-    if records:
-        chosen[RECORDS] = load_template(template or "chat")
     skipped = Skipped()
     made = build(
         out,

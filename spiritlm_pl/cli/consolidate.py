@@ -3,10 +3,6 @@
 from pathlib import Path
 from typing import Literal
 
-import torch
-
-from spiritlm_pl.interop.deepspeed import consolidate_checkpoint
-
 
 def consolidate(
     checkpoint: Path, output: Path, text_tokenizer: str | None = None, dtype: Literal["float32", "bfloat16"] = "float32"
@@ -25,5 +21,9 @@ def consolidate(
         text_tokenizer: SentencePiece model, or folder with a tokenizer, to put into the model folder.
         dtype: number format of the written weights.
     """
+    import torch
+
+    from spiritlm_pl.interop.deepspeed import consolidate_checkpoint
+
     written = consolidate_checkpoint(checkpoint, output, text_tokenizer, getattr(torch, dtype))
     print(f"wrote {written}")

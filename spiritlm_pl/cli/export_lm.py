@@ -3,10 +3,6 @@
 from pathlib import Path
 from typing import Literal
 
-import torch
-
-from spiritlm_pl.interop import export
-
 
 def export_lm(
     source: Path,
@@ -30,7 +26,10 @@ def export_lm(
         max_shard_size: largest size of one file of weights, such as 5GB.
         padding: whether to keep the rows that only pad the embedding, which some readers refuse.
     """
+    import torch
     from transformers.utils.logging import disable_progress_bar
+
+    from spiritlm_pl.interop import export
 
     disable_progress_bar()  # the bars of reading and writing the weights would disturb the output
     chosen = None if dtype == "stored" else getattr(torch, dtype)

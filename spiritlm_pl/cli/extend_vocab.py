@@ -3,8 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-from spiritlm_pl.lm.base_model import checkpoint_config, model_folder
-from spiritlm_pl.lm.extend_vocab import extend_checkpoint
 from spiritlm_pl.runtime.model_description import stored_vocabulary
 from spiritlm_pl.streams import Stream, delayed, spirit_lm_streams
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
@@ -48,6 +46,9 @@ def extend_vocab(
         text_tokenizer: SentencePiece model or tokenizer folder; needed if the base folder has no tokenizer.
         seed: seed for drawing the new embeddings.
     """
+    from spiritlm_pl.lm.base_model import checkpoint_config, model_folder
+    from spiritlm_pl.lm.extend_vocab import extend_checkpoint
+
     source = model_folder(base)
     checkpoint_config(str(source))  # what is no base is told before its tokenizer is missed
     pieces = TextTokenizer.load(text_tokenizer or source).vocab_size

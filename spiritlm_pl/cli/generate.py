@@ -18,8 +18,6 @@ from spiritlm_pl.cli.parser import look
 from spiritlm_pl.interop.release.layout import Release, Variant
 
 if TYPE_CHECKING:
-    from spiritlm_pl.conversations.template import Template
-    from spiritlm_pl.generation.loading import ModelFolders
     from spiritlm_pl.generation.streaming import StreamedPiece, StreamEnd
     from spiritlm_pl.generation.types import Answer, Piece
     from spiritlm_pl.vocabulary import Vocabulary
@@ -98,7 +96,8 @@ def generate(
     folder, too.
 
     Each line of --jsonl holds a prompt, such as [{"text": "the cat"}, {"audio": "a.wav"}] or "[Text]the
-    cat[Speech][Hu3]", and may also hold an id and an output.
+    cat[Speech][Hu3]", and may also hold an id and an output. It may have messages (a role and a content each, as chat
+    servers read them) in place of the prompt.
 
     Examples:
         spiritlm generate --text "The large language model" --output text
@@ -110,9 +109,9 @@ def generate(
         prompt: the whole prompt as a list, such as '[{text: the cat}, {audio: a.wav}]'; --text and --speech append to
             it.
         jsonl: a file with many prompts, one per line, instead of a single prompt; - reads standard input.
-        template: form in which a tuned model is asked: the name of a task or "chat", if it was tuned on that; "plain";
-            or a YAML file. The prompt is then the user's turn, and the answer the assistant's. If left out, the model
-            continues the prompt as it is.
+        template: form in which a tuned model is asked: the name of a task or "chat", if it was tuned on that; or a YAML
+            file. The prompt is then the user's turn, and the answer the assistant's. If left out, the model continues
+            the prompt as it is, and only messages are asked by a template: "chat", or the only one.
         output: modality of the answer: text, speech, or any mixture of both.
         num_samples: number of answers to each prompt.
         out: folder where wav files are written.
@@ -154,17 +153,14 @@ def generate(
     if jsonl is None:
         check_prompt(given)
     named = (lm, speech_tokenizer, vocoder)
-    if template is not None and jsonl is not None:
-        raise ValueError("--template must not be given with --jsonl: it would have no effect")
     check_combination(jsonl is not None, bool(given or stream), lines is not None, Release.is_at(model), any(named))
 
     from transformers.utils.logging import disable_progress_bar
 
     from spiritlm_pl.cli.batch.generate import generate_lines
-    from spiritlm_pl.conversations.tasks import USER
     from spiritlm_pl.generation import GenerationSettings, LoadOptions, Speech, SpiritLM
+    from spiritlm_pl.generation.asking import find_template, trained_templates
     from spiritlm_pl.generation.loading import ModelFolders
-    from spiritlm_pl.generation.prompt import Dialogue
 
     settings = GenerationSettings(
         temperature=temperature,
@@ -178,49 +174,24 @@ def generate(
     )
     loading = LoadOptions(device=best_device(device), dtype=dtype, bits=bits, compiled=compile, adapter=adapter)
     path = model if Release.is_at(model) else ModelFolders.find(model, *named)
-    form = None if template is None else find_template(template, path, adapter)
+    if isinstance(path, ModelFolders) and jsonl is None and not any((speech_tokenizer, vocoder, speaker, style)):
+        path = path.without_speech(any(isinstance(piece, Speech) for piece in given), output != "text")
+    form = None if template is None else find_template(trained_templates(path, adapter), template)
     disable_progress_bar()  # the bar of reading the weights would disturb the output
     spirit_lm = SpiritLM.from_pretrained(path, variant, loading, speaker, style)
+    if form is not None:
+        spirit_lm = spirit_lm.asked_by(form)
     if jsonl is not None:
         generate_lines(spirit_lm, jsonl, out, lines, output, settings)
         return
-    asked = given if form is None else Dialogue([(USER, given)], form)
     if stream:
-        answers = [told(spirit_lm.stream(asked, output, settings))]
+        answers = [told(spirit_lm.stream(given, output, settings))]
     else:
         with progress_bar() as progress:
-            answers = spirit_lm.generate(asked, output, settings, progress)
+            answers = spirit_lm.generate(given, output, settings, progress)
     write_answers(answers, out, spirit_lm.vocabulary, stream)
     if spirit_lm.vocoder is None and any(isinstance(piece, Speech) for pieces in answers for piece in pieces):
         print("no vocoder was given, so speech is shown as tokens", file=sys.stderr)
-
-
-def find_template(name: str, model: "Path | ModelFolders", adapter: Path | None = None) -> "Template":
-    """Return a template by the name that a tuned model knows, by a name of this package, or of a YAML file.
-
-    Args:
-        name: name of a template, or YAML file.
-        model: folders of the model, or directory of the published release, which knows none.
-        adapter: folder of an adapter of the model, whose templates come first; None for none.
-
-    Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if a file is no template.
-    """
-    from spiritlm_pl.conversations.template import RECORDS, Template, load_template
-    from spiritlm_pl.runtime.model_description import stored_templates
-
-    known = {} if isinstance(model, Path) else stored_templates(model.lm)
-    known |= {} if adapter is None else stored_templates(adapter)
-    stored = known.get(RECORDS if name == "chat" else name)
-    if stored is not None:
-        return Template.from_dict(stored)
-    try:
-        return load_template(name)
-    except FileNotFoundError as error:
-        names = ", ".join("chat" if one == RECORDS else one for one in known)
-        own = f"one that the model was tuned on ({names}), or " if known else ""
-        raise FileNotFoundError(str(error).replace("must be one of", f"must be {own}one of")) from None
 
 
 def prompt_pieces(prompt: list[dict[str, str]]) -> "list[Piece]":
@@ -299,7 +270,6 @@ def write_answers(answers: "list[Answer]", folder: Path, vocabulary: "Vocabulary
         printed: whether the text has been printed already.
     """
     from spiritlm_pl.cli.batch.generate import how_many_stopped
-    from spiritlm_pl.corpora.audio import save_wav
     from spiritlm_pl.generation.stream import speech_string
     from spiritlm_pl.generation.types import Text
 
@@ -317,6 +287,8 @@ def write_answers(answers: "list[Answer]", folder: Path, vocabulary: "Vocabulary
                 assert piece.tokens is not None
                 print(speech_string(piece.tokens, vocabulary))
             else:
+                from spiritlm_pl.corpora.audio import save_wav  # a text does not wait for it
+
                 spoken += 1
                 path = folder / f"answer{number}_{spoken}.wav"
                 path.parent.mkdir(parents=True, exist_ok=True)

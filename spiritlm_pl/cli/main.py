@@ -45,8 +45,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "benchmark": ("spiritlm_pl.cli.benchmark:COMMANDS", "published benchmarks: list, run, report"),
     "plan": ("spiritlm_pl.cli.plan:plan", "what a training takes: GPUs, network, checkpoints, data"),
     "quickstart": ("spiritlm_pl.quickstart.run:quickstart", "the whole path in miniature, on real speech"),
+    "reproduce": ("spiritlm_pl.reproduce.run:reproduce", "the paper's findings in miniature, with error bars"),
 }
-NEED_ALL_OF = {"quickstart": "train"}  # command -> extra; it works for minutes before it comes to the last of it
+NEED_ALL_OF = {
+    "quickstart": "train",
+    "reproduce": "train",
+}  # command -> extra; it works for minutes before it comes to the last of it
 TRAINER_SUBCOMMANDS = ("fit", "validate", "test", "predict")
 HELP = ("-h", "--help")
 USER_ERRORS = (ValueError, OSError, ArgumentError, ModuleNotFoundError, MemoryError)
@@ -170,6 +174,11 @@ def run(arguments: list[str]) -> None:
         ValueError: if the command is unknown.
     """
     if arguments[0] in TRAINER_SUBCOMMANDS:
+        from spiritlm_pl.cli.configs import resolve_configs
+
+        arguments = resolve_configs(
+            arguments
+        )  # a wrong name is told before the trainer is imported, which takes seconds
         _load("spiritlm_pl.cli.training:run_trainer")(arguments)
         return
     target, program, rest = find_command(arguments)

@@ -3,10 +3,6 @@
 from pathlib import Path
 from typing import Literal
 
-import torch
-
-from spiritlm_pl.adapters import merge
-
 
 def merge_adapter(
     model: Path, adapter: Path, output: Path, dtype: Literal["stored", "float32", "bfloat16", "float16"] = "stored"
@@ -28,7 +24,10 @@ def merge_adapter(
         FileNotFoundError: if a file is missing.
         ValueError: if the adapter is of another base model.
     """
+    import torch
     from transformers.utils.logging import disable_progress_bar
+
+    from spiritlm_pl.adapters import merge
 
     disable_progress_bar()  # the bars of reading and writing the weights would disturb the output
     chosen = None if dtype == "stored" else getattr(torch, dtype)

@@ -20,6 +20,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from spiritlm_pl.cli.help import HelpFormatter, list_element, shown_name, types_of
+from spiritlm_pl.cli.nested_options import nested_advice
 from spiritlm_pl.runtime.foreign_texts import WRONG_VALUE
 
 TRUTH_VALUES = ("true", "false", "yes", "no", "1", "0", "null")
@@ -28,6 +29,8 @@ LOOK = "command_look"  # name of the attribute in which `look` keeps the setting
 OPTION = re.compile(r"--?[A-Za-z][^\s=]*")
 # Option that an earlier version had -> its present name.
 OLDER_OPTIONS = {"--speaker-judge": "--speaker-classifier", "--style-judge": "--style-classifier"}
+# What other trainers call the option that goes on from a checkpoint, and ours.
+GO_ON, LAST_CHECKPOINT = ("--resume", "--continue"), "--ckpt-path"
 
 Function = TypeVar("Function", bound=Callable[..., None])
 
@@ -269,6 +272,9 @@ def explained(error: ArgumentError, parser: ArgumentParser, words: Sequence[str]
         found = OPTION.match(word)
         if found and not is_known(found[0], known):
             return f"{found[0]} is not an option of {program}; {advice(found[0], known, program)}"
+    nested = nested_advice(str(error), words)
+    if nested is not None:
+        return nested
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ArgumentError) and cause.argument_name and cause.argument_name.startswith("-"):
@@ -304,6 +310,8 @@ def advice(name: str, known: Mapping[str, Action], program: str) -> str:
     renamed = OLDER_OPTIONS.get(name.replace("_", "-"))
     if renamed in known:
         return f"it is now {renamed}"
+    if name.replace("_", "-").startswith(GO_ON) and LAST_CHECKPOINT in known:
+        return f"{LAST_CHECKPOINT} last goes on from the newest checkpoint"
     plain = name.lstrip("-")
     shown = {shown_name(action).lstrip("-"): shown_name(action) for action in known.values()}
     near = get_close_matches(plain if "." in plain else plain.replace("_", "-"), shown, n=1)

@@ -22,6 +22,7 @@ SHUTDOWN_SECONDS = 3  # open pages would keep their connections for ever
 
 def serve(
     model: Path = MODEL,
+    lm: Path | None = None,
     vocoder: Path | None = None,
     host: str = LOCAL,
     port: int = 7860,
@@ -38,12 +39,15 @@ def serve(
 
     Examples:
         spiritlm serve --model quickstart/model
+        spiritlm serve --lm quickstart/tuned
         spiritlm serve --model quickstart/model --vocoder voice/vocoder
         spiritlm serve --model release --variant expressive --device cuda --max-seconds 30
 
     Args:
         model: model folder that holds the folders lm, speech_tokenizer and vocoder, or the directory of the published
             release.
+        lm: folder of the language model that answers in place of the model folder's own, such as a tuned one; MODEL/lm
+            if left out.
         vocoder: folder of the vocoder that speaks in place of the model folder's own, such as one of another voice; if
             left out, MODEL/vocoder if it exists.
         host: address to listen at; with any other than 127.0.0.1, other machines can connect, without a password.
@@ -70,7 +74,7 @@ def serve(
         from spiritlm_pl.serve.session import Limits, Session
 
         limits = Limits(max_seconds=max_seconds, max_megabytes=max_megabytes, max_concurrent=max_concurrent)
-        spirit_lm = load_model(model, variant, device, dtype, bits, vocoder, adapter)
+        spirit_lm = load_model(model, variant, device, dtype, bits, vocoder, adapter, lm)
         app = build_app(Session(spirit_lm, limits), Path(folder))
         print(f"spiritlm: serving {model} at http://{host}:{listener.getsockname()[1]} (Ctrl-C ends it)", flush=True)
         run_server(app, listener)
@@ -84,12 +88,13 @@ def load_model(
     bits: int | None = None,
     vocoder: Path | None = None,
     adapter: Path | None = None,
+    lm: Path | None = None,
 ) -> "SpiritLM":
     """Load a model folder or the published release, with or without an adapter, as `spiritlm generate` does.
 
     Raises:
         FileNotFoundError: if there is no language model.
-        ValueError: if a vocoder is given for the published release.
+        ValueError: if a vocoder or a language model is given for the published release.
     """
     from transformers.utils.logging import disable_progress_bar
 
@@ -97,14 +102,15 @@ def load_model(
     from spiritlm_pl.generation.loading import ModelFolders
     from spiritlm_pl.interop.release.layout import Release
 
-    if vocoder is not None and Release.is_at(model):
-        raise ValueError(
-            f"--vocoder must be left out for the published release, but is {vocoder} instead: spiritlm import-release "
-            "makes a model folder of it, which can speak with another vocoder"
-        )
+    for name, part in (("--vocoder", vocoder), ("--lm", lm)):
+        if part is not None and Release.is_at(model):
+            raise ValueError(
+                f"{name} must be left out for the published release, but is {part} instead: spiritlm import-release "
+                "makes a model folder of it, whose parts can be others"
+            )
     disable_progress_bar()  # the bar of reading the weights would disturb the output
     options = LoadOptions(device=best_device(device), dtype=dtype, bits=bits, adapter=adapter)
-    path = model if vocoder is None else ModelFolders.find(model, vocoder=vocoder)
+    path = model if vocoder is None and lm is None else ModelFolders.find(model, lm, vocoder=vocoder)
     return SpiritLM.from_pretrained(path, variant, options)
 
 

@@ -24,7 +24,6 @@ from spiritlm_pl.callbacks.checkpoints import made_patient
 from spiritlm_pl.callbacks.progress_bar import StepProgressBar
 from spiritlm_pl.callbacks.record_run import RecordRun
 from spiritlm_pl.callbacks.watch_ranks import WatchRanks
-from spiritlm_pl.cli.configs import resolve_configs
 from spiritlm_pl.cli.parser import BothSpellings, parsed, parser_settings
 from spiritlm_pl.cli.units_first import write_units_first
 from spiritlm_pl.interop.distributed import has_shards
@@ -285,14 +284,14 @@ def run_trainer(arguments: list[str]) -> None:
     """Run one trainer subcommand.
 
     Args:
-        arguments: the subcommand and its options, as on the command line.
+        arguments: the subcommand and its options, with the paths of configurations (`resolve_configs`).
 
     Raises:
         ValueError: if a checkpoint is that of another module or of another size.
     """
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advert)
     # Set here, since LightningCLI warns about arguments given to it, and Lightning starts further ranks by argv[0].
-    sys.argv = [sys.argv[0], *resolve_configs(arguments)]
+    sys.argv = [sys.argv[0], *arguments]
     try:
         SpiritCLI(
             LightningModule,

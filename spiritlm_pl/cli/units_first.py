@@ -7,11 +7,6 @@ from typing import Any
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from spiritlm_pl.callbacks.write_units import WriteUnits
-from spiritlm_pl.data.parts import corpus_name
-from spiritlm_pl.datamodules.speech import WaveformDataModule
-from spiritlm_pl.modules.tokenize import TokenizeModule
-
 BATCH_SECONDS = 100.0
 
 
@@ -29,6 +24,11 @@ def write_units_first(data: LightningDataModule | None, trainer: Trainer) -> Non
     tokenizer = getattr(data, "tokenizer", None)
     if tokenizer is None:
         return
+    from spiritlm_pl.callbacks.write_units import WriteUnits
+    from spiritlm_pl.data.parts import corpus_name
+    from spiritlm_pl.datamodules.speech import WaveformDataModule
+    from spiritlm_pl.modules.tokenize import TokenizeModule
+
     homes, corpora = [Path(folder) for folder in wanted.units], list(wanted.corpora)
     root, names = homes[0].parent, [corpus_name(folder) for folder in corpora]
     if homes != [root / name for name in names]:

@@ -10,20 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Skipped:
-    """An utterance that was left out, and why.
-
-    Attributes:
-        id: id of the utterance in its corpus.
-        path: path of its recording.
-        reason: message that says why it was left out.
-    """
-
-    id: str
-    path: str
-    reason: str
+from spiritlm_pl.contracts.skipped import Skipped
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -123,7 +123,7 @@ class PreferenceData(TokenData, Protocol):
     """Gives packed pairs of continuations to preference tuning.
 
     Attributes:
-        reference_model: hash of the model whose log-likelihoods batches hold (`spiritlm_pl.preferences.reference`);
+        reference_model: hash of the model whose log-likelihoods batches hold (`spiritlm_pl.lm.identity`);
             None if they hold none.
     """
 

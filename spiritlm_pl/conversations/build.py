@@ -12,11 +12,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from spiritlm_pl.conversations.prepared import RECORDS_FILE, read_records
+from spiritlm_pl.conversations.prepared import RECORDS_FILE, form_of, read_records
 from spiritlm_pl.conversations.record import Conversation, Part
 from spiritlm_pl.conversations.rendering import Rendered, Renderer
 from spiritlm_pl.conversations.tasks import TASKS
-from spiritlm_pl.conversations.template import RECORDS, Template
+from spiritlm_pl.conversations.template import ConversationTemplate
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.data.block_vocabulary import block_vocabulary
 from spiritlm_pl.data.blocks import (
@@ -102,7 +102,7 @@ def build_conversations(
     units: Sequence[str],
     records: Sequence[str],
     tasks: Sequence[str],
-    templates: Mapping[str, Template],
+    templates: Mapping[str, ConversationTemplate],
     *,
     splits: Sequence[str],
     block_tokens: int,
@@ -118,7 +118,7 @@ def build_conversations(
         units: folders of tokenised corpora.
         records: folders of prepared conversations.
         tasks: names of the tasks over the corpora.
-        templates: form of each task, and of the records under `records`.
+        templates: form of each task, and of the records by `form_of` their folders.
         splits: splits to build.
         block_tokens: approximate number of tokens in one block.
         seed: seed of the order of the conversations.
@@ -210,10 +210,10 @@ def _rendered(
 ) -> Iterator[tuple[str, Rendered]]:
     """Yield id and rendering of the conversations of a split."""
     for number, folder in enumerate(records):
-        path = Path(folder) / RECORDS_FILE.format(split)
+        path, renderer = Path(folder) / RECORDS_FILE.format(split), renderers[form_of(folder)]
         for place, conversation in read_records(path, skipped):
             name = f"records {number}/{conversation.id}"  # by which the order does not depend on where folders lie
-            yield from _one(renderers[RECORDS], speech, conversation, name, place, skipped)
+            yield from _one(renderer, speech, conversation, name, place, skipped)
     console = Console(stderr=True)
     for number, corpus in enumerate(speech.corpora if tasks else ()):
         for utterance in track(

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from spiritlm_pl.conversations.template import LEARNT, RECORDS, Template
+from spiritlm_pl.conversations.template import LEARNT, RECORDS, ConversationTemplate
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
@@ -54,7 +54,7 @@ _PROGRAM = """\
 """
 
 
-def chat_template(template: Template, tokenizer: TextTokenizer, vocabulary: Vocabulary) -> str:
+def chat_template(template: ConversationTemplate, tokenizer: TextTokenizer, vocabulary: Vocabulary) -> str:
     """Return the Jinja program of a template.
 
     Args:
@@ -90,7 +90,7 @@ def chat_templates(
     """Return the Jinja programs of the templates that a model was tuned on.
 
     Args:
-        templates: templates by the names of their tasks, as `Template.to_dict` gives them.
+        templates: templates by the names of their tasks, as `ConversationTemplate.to_dict` gives them.
         tokenizer: text tokenizer of the language model.
         vocabulary: layout of the token ids.
 
@@ -99,7 +99,8 @@ def chat_templates(
         the first task.
     """
     programs = {
-        name: chat_template(Template.from_dict(values), tokenizer, vocabulary) for name, values in templates.items()
+        name: chat_template(ConversationTemplate.from_dict(values), tokenizer, vocabulary)
+        for name, values in templates.items()
     }
     first = programs.get(RECORDS, next(iter(programs.values())))
     return first if len(programs) == 1 else {"default": first, **programs}

@@ -14,19 +14,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from spiritlm_pl.contracts.batches import Skipped as Lost
+from spiritlm_pl.contracts.skipped import Skipped as Lost
 from spiritlm_pl.conversations.prepared import RECORDS_FILE, write_records
-from spiritlm_pl.conversations.readers import Audio, RawTurn, turns_of
+from spiritlm_pl.conversations.readers import Audio, RawTurn, transcript_of, turns_of
 from spiritlm_pl.conversations.record import Conversation, Part, Turn
 from spiritlm_pl.conversations.rows import rows_of
 from spiritlm_pl.corpora.files import plain_name, short_name
 from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest_any
 from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, replaced_corpus, save_corpus
-from spiritlm_pl.corpora.splitting import assign_splits
+from spiritlm_pl.corpora.splitting import assign_splits, by_split, check_fractions
 from spiritlm_pl.corpora.text_files.files import find_files
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
+UNHEARD = "conversation whose audio cannot be used ({})"
 GIVEN = "given"  # folder for audio whose bytes stand in the source
 SUFFIXES = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff\xfb": ".mp3"}
 
@@ -40,10 +41,19 @@ class _Gathered:
     conversations: dict[str, Conversation] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     utterances: dict[str, list[Utterance]] = field(default_factory=dict)
-    contents: dict[str, str] = field(default_factory=dict)  # equal for conversations of equal texts and audio
+    contents: dict[str, str] = field(default_factory=dict)  # equal for conversations that go into one split
+    parts: dict[str, str] = field(default_factory=dict)  # what a row says of its split, such as dev; empty for nothing
 
-    def add(self, name: str, place: str, turns: Sequence[RawTurn], folder: Path) -> None:
+    def add(self, name: str, place: str, turns: Sequence[RawTurn], folder: Path, said: str, part: str) -> None:
         """Add a conversation.
+
+        Args:
+            name: its id.
+            place: where it was read.
+            turns: what it consists of.
+            folder: folder to which paths of audio are relative, unless there is another one for all.
+            said: words by which it goes into a split; empty to take all texts and audio.
+            part: name of the part that it belongs to, such as dev; empty if it is not told.
 
         Raises:
             ValueError: if there is nothing to learn in it, or its audio is missing.
@@ -61,7 +71,9 @@ class _Gathered:
         except UnicodeEncodeError:
             raise ValueError("text with half a surrogate pair") from None
         self.conversations[name] = conversation
-        self.contents[name] = sha256(repr([(turn.role, turn.parts) for turn in turns]).encode()).hexdigest()
+        own_content = repr([(turn.role, turn.parts) for turn in turns])
+        self.contents[name] = sha256((said or own_content).encode(errors="surrogatepass")).hexdigest()
+        self.parts[name] = part
         self.places[name] = place
         self.utterances[name] = own
 
@@ -93,9 +105,10 @@ class _Listed(Skipped):
         super().__init__()
         self.rows: list[Lost] = []
 
-    def add(self, reason: str, place: str, number: int = 1) -> None:
+    def add(self, reason: str, place: str, number: int = 1, own: str | None = None) -> None:
+        """Count something that is left out; in the list it has a reason of its own where that is not `reason`."""
         super().add(reason, place, number)
-        self.rows.append(Lost(place, place, reason))
+        self.rows.append(Lost(place, place, own or reason))
 
 
 def _check_out(out: Path) -> None:
@@ -106,10 +119,16 @@ def _check_out(out: Path) -> None:
         raise ValueError(f"out must be a new folder or a corpus, but {out} holds {', '.join(held[:3])}")
 
 
-def _written(conversation: Conversation) -> str:
-    """Return the texts of a conversation."""
-    texts = (part.text for turn in conversation.turns for part in turn.parts if part.text is not None)
-    return " ".join(word for text in texts for word in text.casefold().split())
+def _split_of(names: Sequence[str], gathered: _Gathered, fractions: tuple[float, float], seed: int) -> dict[str, str]:
+    """Return the split of each conversation: the one that its row tells, or else drawn."""
+    of_parts: dict[str, list[str]] = {}
+    for name in names:
+        of_parts.setdefault(gathered.parts[name], []).append(name)
+    told = by_split(of_parts)
+    if isinstance(told, dict):
+        return {name: split for split, members in told.items() for name in members}
+    drawn = assign_splits([gathered.contents[name] for name in names], *fractions, seed)
+    return {name: drawn[gathered.contents[name]] for name in names}
 
 
 def prepare_conversations(
@@ -137,6 +156,7 @@ def prepare_conversations(
     """
     out, skipped = Path(out), _Listed()
     _check_out(out)
+    check_fractions(validation_fraction, test_fraction)
     if audio_root is not None and not Path(audio_root).expanduser().is_dir():
         raise FileNotFoundError(f"audio_root must be a folder, but {audio_root} is none")
     gathered = _Gathered(out, None if audio_root is None else Path(audio_root).expanduser())
@@ -148,7 +168,10 @@ def prepare_conversations(
             try:
                 turns = turns_of(values, task)
                 name = plain_name(str(values.get("id") or f"{file.path.stem}-{place.rpartition(':')[2]}"))
-                gathered.add(name, place, turns, file.path.parent)
+                # Rows of a task with the same words stay together, as utterances of one sentence do in a corpus.
+                said = "" if task is None else " ".join(transcript_of(values).casefold().split())
+                part = values.get("split")
+                gathered.add(name, place, turns, file.path.parent, said, part if isinstance(part, str) else "")
             except (ValueError, TypeError) as error:
                 skipped.add(" ".join(str(error).split()), place)
     if not gathered.conversations:
@@ -161,19 +184,20 @@ def prepare_conversations(
         cuts, lost = ingest_any(spoken, out, rules, num_jobs)
     reasons = {one.id: one.reason for one in lost}
     kept: dict[str, Conversation] = {}
+    unheard: dict[str, str] = {}  # reason against each conversation whose audio cannot be used, by its place
     for name, conversation in gathered.conversations.items():
         reason = next((reasons[one.id] for one in gathered.utterances[name] if one.id in reasons), None)
         if reason is None:
             kept[name] = conversation
         else:
-            kind = NUMBER.sub("N", reason)  # values differ from row to row
-            skipped.add(f"conversation whose audio cannot be used ({kind})", gathered.places[name])
+            unheard[gathered.places[name]] = reason
+    shown: dict[str, str] = {}  # of reasons that differ in their values, that of the place which is told
+    for place, reason in sorted(unheard.items()):
+        example = shown.setdefault(NUMBER.sub("N", reason), reason)
+        skipped.add(UNHEARD.format(example), place, own=UNHEARD.format(reason))
     if not kept:
         raise ValueError("source must hold conversations, but none can be used: " + "; ".join(skipped.lines()))
-    # Rows of a task with one text stay together, as utterances of one sentence do in a corpus.
-    key_of = {name: gathered.contents[name] if task is None else _written(one) for name, one in kept.items()}
-    split_of_key = assign_splits(key_of.values(), validation_fraction, test_fraction, seed)
-    split_of = {name: split_of_key[key] for name, key in key_of.items()}
+    split_of = _split_of([*kept], gathered, (validation_fraction, test_fraction), seed)
     owner = {one.id: name for name in kept for one in gathered.utterances[name]}
     by_split = {split: [cut for cut in cuts if split_of.get(owner.get(cut.id, ""), "") == split] for split in SPLITS}
     counts: dict[str, int] = {}

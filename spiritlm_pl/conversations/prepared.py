@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from spiritlm_pl.conversations.record import Conversation
+from spiritlm_pl.conversations.template import RECORDS
+from spiritlm_pl.corpora.manifest import read_info
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.runtime.provenance import atomic_path
 
@@ -41,3 +43,9 @@ def read_records(path: Path, skipped: Skipped) -> Iterator[tuple[str, Conversati
                 skipped.add(" ".join(str(error).split()), place)
                 continue
             yield place, conversation
+
+
+def form_of(folder: str | Path) -> str:
+    """Return the name of the form of a folder's conversations: the task that they are of, or else "records"."""
+    info = read_info(folder) or {}
+    return str(info.get("arguments", {}).get("task") or RECORDS)

@@ -5,12 +5,14 @@
   a text, or a list of parts: `text`, `audio`, `input_audio` (base 64), `audio_url`; or a text with `<audio>` in it, and
   the files in `audios` beside it.
 - sharegpt: `{"conversations": [{"from": "human", "value": ...}]}`, with `<audio>` as well.
-- rows of a task: audio, text or label in columns, as manifests of speech recognition and `datasets` have them.
+- rows of a task: audio, text or label in columns, as manifests of speech recognition, tables of intents and `datasets`
+  have them.
 """
 
 import base64
 import binascii
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeAlias
@@ -24,6 +26,7 @@ MARK = "<audio>"
 AUDIO = ("audio", "audio_filepath", "audio_path", "path", "wav", "file", "speech")
 TEXT = ("text", "sentence", "transcript", "transcription", "normalized_text", "raw_text")
 LABEL = ("label", "intent", "style", "emotion", "category")
+COMMAND = ("action", "object", "location")  # which are the label of a command together, as in Fluent Speech Commands
 
 
 @dataclass(frozen=True)
@@ -148,20 +151,37 @@ def _task(values: Values, task: str) -> list[RawTurn]:
     named = next((values[name] for name in AUDIO if values.get(name)), None)
     if named is None:
         raise ValueError(f"row without audio ({', '.join(AUDIO)})")
-    names = LABEL if task == "intent" else TEXT
-    text = next((values[name] for name in names if isinstance(values.get(name), str) and values[name].strip()), None)
-    if text is None:
-        raise ValueError(f"row without a text for {task} ({', '.join(names)})")
-    spoken, written = _audio(named, values), Part(text=text.strip())
+    text = _label(values) if task == "intent" else transcript_of(values)
+    if not text:
+        wanted = f"{', '.join(LABEL)}; or {', '.join(COMMAND)}" if task == "intent" else ", ".join(TEXT)
+        raise ValueError(f"row without a text for {task} ({wanted})")
+    spoken, written = _audio(named, values), Part(text=text)
     asked, answer = (written, spoken) if task == "tts" else (spoken, written)
     return [RawTurn(USER, (asked,)), RawTurn(LEARNT, (answer,))]
+
+
+def transcript_of(values: Values) -> str:
+    """Return what is said in a row of a task; empty if it is not told."""
+    return _first(values, TEXT)
+
+
+def _label(values: Values) -> str:
+    whole = all(_first(values, (name,)) for name in COMMAND)
+    return _first(values, LABEL) or (" ".join(_first(values, (name,)) for name in COMMAND) if whole else "")
+
+
+def _first(values: Values, names: Sequence[str]) -> str:
+    texts = (values[name].strip() for name in names if isinstance(values.get(name), str))
+    return next((text for text in texts if text), "")
 
 
 def _audio(found: Any, values: Values) -> Audio:
     """Return audio that is given as a path, or as `datasets` has it, with times beside it."""
     learn = _flag(values.get("learn"))
     start = _seconds(values, ("start", "offset"))
-    duration = _seconds(values, ("duration",))
+    duration, end = _seconds(values, ("duration",)), _seconds(values, ("end",))
+    if duration is None and end is not None:
+        duration = end - (start or 0.0)
     if duration is not None and not duration > 0:
         raise ValueError("audio with a duration that is not above 0")
     span = (start or 0.0, duration, learn)
@@ -193,6 +213,9 @@ def _seconds(values: Values, names: Sequence[str]) -> float | None:
     found = next((values[name] for name in names if values.get(name) is not None), None)
     if found is None:
         return None
+    if isinstance(found, str):  # of a csv file
+        with suppress(ValueError):
+            found = float(found)
     if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < 1e9:
         raise ValueError(f"audio with {names[0]} that is no number of seconds")
     return float(found)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spiritlm_pl.conversations.record import Conversation, Part, Turn
-from spiritlm_pl.conversations.template import Template
+from spiritlm_pl.conversations.template import ConversationTemplate
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
@@ -51,7 +51,9 @@ class Renderer:
             answer would depend on what is asked.
     """
 
-    def __init__(self, template: Template, tokenizer: TextTokenizer, vocabulary: Vocabulary, speech: SpeechOf) -> None:
+    def __init__(
+        self, template: ConversationTemplate, tokenizer: TextTokenizer, vocabulary: Vocabulary, speech: SpeechOf
+    ) -> None:
         """Check that turns can end."""
         if vocabulary.end_of_document is None:
             raise ValueError(
@@ -93,6 +95,16 @@ class Renderer:
         Raises:
             ValueError: if the template lacks its role, or a part has no tokens.
         """
+        tokens, learnt, last = self.said(turn)
+        closing = self.closing(turn.role, last)
+        return [*tokens, *closing], [*learnt, *[turn.learns(turn.parts[-1])] * len(closing)]
+
+    def said(self, turn: Turn) -> tuple[list[int], list[bool], Modality | None]:
+        """Return the token ids of a turn up to what closes it, whether each is learnt, and the modality of the last.
+
+        Raises:
+            ValueError: as by `turn`.
+        """
         side = self.template.side(turn.role)
         tokens: list[int] = []
         learnt: list[bool] = []
@@ -111,18 +123,26 @@ class Renderer:
             learnt.extend([learn] * len(ids))
 
         add(Modality.TEXT, self._text(side.before, last), not side.given and turn.learns(turn.parts[0]))
-        learns = False
         for part in turn.parts:
-            learns = turn.learns(part)
             if part.text is not None:
-                add(Modality.TEXT, self._text(part.text, last), learns)
+                add(Modality.TEXT, self._text(part.text, last), turn.learns(part))
             elif not part.empty:
-                add(Modality.SPEECH, self.speech(part), learns)
-        add(Modality.TEXT, self._text(side.after, last), learns)
-        if side.ends:
-            tokens.append(self.end)
-            learnt.append(learns)
-        return tokens, learnt
+                add(Modality.SPEECH, self.speech(part), turn.learns(part))
+        return tokens, learnt, last
+
+    def closing(self, role: str, last: Modality | None) -> list[int]:
+        """Return the token ids that close a turn: the text of the template after it, and the end token.
+
+        Args:
+            role: role of the turn.
+            last: modality in which the turn ends; None if it holds nothing.
+        """
+        side = self.template.side(role)
+        after = self._text(side.after, last)
+        if after and last is not Modality.TEXT:
+            opened = self.vocabulary.opened(Modality.TEXT)
+            after = [*(opened if last is None else [self.vocabulary.change_marker(Modality.TEXT)]), *after]
+        return [*after, *([self.end] if side.ends else [])]
 
     def _text(self, text: str, last: Modality | None) -> list[int]:
         """Encode a text without white space around it, after what its turn has so far, as prompts have it."""

@@ -1,14 +1,16 @@
-"""Rows of files of conversations: JSON lines, a list in a JSON file, Parquet and Arrow, each row as a dictionary."""
+"""Rows of files of conversations, as dictionaries: JSON lines, a list in a JSON file, Parquet, Arrow, csv and tsv."""
 
 import json
 from collections.abc import Iterator
 from typing import Any
 
+from spiritlm_pl.corpora.plain_tables import read_table
 from spiritlm_pl.corpora.text_files.files import TABLES, TextFile
 from spiritlm_pl.corpora.text_files.lines import DAMAGE, lines_between, opened
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.corpora.text_files.tables import table_rows
 
+PLAIN_TABLES = (".csv", ".tsv")
 LONGEST = 1 << 28  # bytes of a line; audio may stand in it, in base 64
 
 
@@ -22,8 +24,17 @@ def rows_of(file: TextFile, skipped: Skipped) -> Iterator[tuple[str, dict[str, A
     Raises:
         ValueError: if the file is of plain text.
     """
+    if file.path.suffix.lower() in PLAIN_TABLES:
+        table = read_table(file.path, ())
+        for broken in table.broken:
+            skipped.add("row of a table that cannot be split into its columns", broken.reason)
+        for row in table.rows:
+            yield f"{file.path}:{row.line}", {name: cell for name, cell in row.cells.items() if cell}
+        return
     if file.kind == "text":
-        raise ValueError(f"source must be JSON lines, JSON, Parquet or Arrow files, but {file.path} is of another kind")
+        raise ValueError(
+            f"source must be JSON lines, JSON, Parquet, Arrow, csv or tsv files, but {file.path} is of another kind"
+        )
     try:
         for number, values in _rows(file, skipped):
             place = f"{file.path}:{number}"

@@ -39,7 +39,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Template:
+class ConversationTemplate:
     """Form of conversations.
 
     Attributes:
@@ -82,7 +82,7 @@ class Template:
         return {"roles": {name: asdict(side) for name, side in self.roles.items()}}
 
     @classmethod
-    def from_dict(cls, values: Any) -> "Template":
+    def from_dict(cls, values: Any) -> "ConversationTemplate":
         """Make a template of a dictionary.
 
         Raises:
@@ -106,7 +106,7 @@ class Template:
         return cls(sides)
 
 
-def load_template(source: str | Path) -> Template:
+def load_template(source: str | Path) -> ConversationTemplate:
     """Load a template of this package by its name (plain, chat), or one of a YAML file.
 
     Raises:
@@ -114,12 +114,21 @@ def load_template(source: str | Path) -> Template:
         ValueError: if the file is not as a template must be.
     """
     path = FOLDER / f"{source}.yaml"
-    if not path.is_file():
-        path = Path(source).expanduser()
+    return read_template(path if path.is_file() else source)
+
+
+def read_template(source: str | Path) -> ConversationTemplate:
+    """Read the template of a YAML file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is not as a template must be.
+    """
+    path = Path(source).expanduser()
     if not path.is_file():
         known = ", ".join(sorted(one.stem for one in FOLDER.glob("*.yaml")))
         raise FileNotFoundError(f"template must be one of {known}, or a YAML file, but {source} is neither")
     try:
-        return Template.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return ConversationTemplate.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from None

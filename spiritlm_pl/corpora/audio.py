@@ -15,7 +15,7 @@ from torch import Tensor
 from torchaudio.functional import resample as resample_with_kernel
 
 from spiritlm_pl.corpora.containers import AudioError as AudioError
-from spiritlm_pl.corpora.decoding import decode
+from spiritlm_pl.corpora.decoding import beyond_end, decode
 from spiritlm_pl.runtime.left_over import temporary_path
 
 SAMPLE_RATE = 16_000
@@ -38,13 +38,16 @@ def load_audio_file(path: str | Path, start: float = 0.0, duration: float | None
         The waveform (C, S) float32 and its sample rate in Hz.
 
     Raises:
-        AudioError: if the file is missing, empty, truncated, damaged, or holds no decodable audio.
+        AudioError: if the file is missing, empty, truncated, damaged, or holds no decodable audio; or ends before the
+            part begins.
     """
     path = Path(path)
     try:
         ((waveform, rate),) = decode(path, [(start, duration)])
     except AudioError as error:
         raise AudioError(f"{error}: {path}") from error
+    if start > 0 and not waveform.shape[1]:
+        raise AudioError(f"{beyond_end(start, path)}: {path}")
     return waveform, rate
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from lhotse import MonoCut
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
 from spiritlm_pl.corpora.manifest import SPLITS, replaced_corpus, save_corpus
 from spiritlm_pl.corpora.splitting import check_fractions, drop_shared_transcripts, split_by_transcript

@@ -130,6 +130,13 @@ def declared_seconds(path: Path) -> float | None:
         return None
 
 
+def beyond_end(start: float, path: Path) -> str:
+    """Return what is wrong with a part of a file that begins, in seconds, where the file has ended."""
+    seconds = declared_seconds(path)
+    length = "length" if seconds is None else f"{seconds:.2f} s"
+    return f"start must be below the {length} of the file, but is {start:g} s"
+
+
 def _opened(source: Path | bytes) -> BinaryIO:
     if isinstance(source, bytes):
         return BytesIO(source)

@@ -15,10 +15,10 @@ from lhotse import MonoCut
 from lhotse.cut import Cut
 from torch import Tensor
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, SILENCE, AudioError, loudest_if_cancelled, save_wav, to_mono
 from spiritlm_pl.corpora.cut_audio import load_cut_audio
-from spiritlm_pl.corpora.decoding import RAW_FORMATS, Part, decode
+from spiritlm_pl.corpora.decoding import RAW_FORMATS, Part, beyond_end, decode
 from spiritlm_pl.corpora.files import short_name
 from spiritlm_pl.corpora.manifest import Word, make_cut, named
 from spiritlm_pl.corpora.text.transcripts import clean_transcript, spoken_form, spoken_words, unreadable, written_tokens
@@ -175,6 +175,8 @@ def ingest_one(
     seconds = waveform.shape[1] / rate
     if rate < rules.min_sample_rate:
         return skip(f"sample rate must be at least {rules.min_sample_rate} Hz, but is {rate} instead")
+    if utterance.start > 0 and not waveform.shape[1]:
+        return skip(beyond_end(utterance.start, utterance.path))
     if utterance.duration is not None and seconds < utterance.duration - 0.05:
         return skip(f"file ends {utterance.duration - seconds:.2f} s before the utterance does")
     if utterance.file_duration is not None and abs(seconds - utterance.file_duration) > utterance.file_slack:

@@ -24,13 +24,13 @@ from lhotse.serialization import decode_json_line, deserialize_item
 from lhotse.supervision import AlignmentItem
 from lhotse.utils import fastcopy
 
-from spiritlm_pl.contracts.batches import Skipped
-from spiritlm_pl.runtime.checksums import read_object
+from spiritlm_pl.contracts.skipped import Skipped
+from spiritlm_pl.corpora.layout import INFO_FILE as INFO_FILE
+from spiritlm_pl.corpora.layout import SKIPPED_FILE as SKIPPED_FILE
+from spiritlm_pl.corpora.layout import SPLITS as SPLITS
+from spiritlm_pl.corpora.layout import read_info as read_info
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
-SPLITS = ("train", "validation", "test")
-INFO_FILE = "corpus.json"
-SKIPPED_FILE = "skipped.jsonl"
 UNKNOWN_SPEAKER = "unknown"
 
 
@@ -231,12 +231,6 @@ def replaced_corpus(folder: str | Path) -> Iterator[None]:
         if before is not None:
             path.write_bytes(before)
         raise
-
-
-def read_info(folder: str | Path) -> dict[str, Any] | None:
-    """Return the contents of `corpus.json`; None if there is no complete corpus."""
-    path = Path(folder) / INFO_FILE
-    return read_object(path) if path.is_file() else None
 
 
 def make_cut(

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from lhotse import MonoCut
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.manifest import SPLITS
 from spiritlm_pl.corpora.text.transcripts import spoken_form
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from spiritlm_pl.contracts.speech_tokenizer import check_tokenizer
+from spiritlm_pl.contracts.tokenizer_streams import check_tokenizer
 from spiritlm_pl.runtime.model_description import stored_vocabulary
 from spiritlm_pl.streams import SpeechLayout, delayed
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer

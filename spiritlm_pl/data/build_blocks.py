@@ -20,7 +20,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from spiritlm_pl.corpora.manifest import SPLITS
+from spiritlm_pl.corpora.layout import SPLITS
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.corpora.text_files.source import TextSource
 from spiritlm_pl.data.block_vocabulary import block_vocabulary

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spiritlm_pl.corpora.manifest import SPLITS
+from spiritlm_pl.corpora.layout import SPLITS
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.corpora.text_files.source import TextSource
 from spiritlm_pl.data.blocks import STREAM_KINDS, stream_folder

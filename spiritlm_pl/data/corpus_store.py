@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.runtime.checksums import check_file, check_types, json_object, read_object, recorded, values_of
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
 from spiritlm_pl.streams import SpeechLayout, plural

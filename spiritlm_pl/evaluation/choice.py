@@ -1,9 +1,9 @@
 """Choice of the right of two continuations of a context (as in StoryCloze; arXiv 2402.05755, table 4).
 
-The context and the continuation are each given as text or as speech; the wrong continuation is that of another story. A
-model is right if it gives the right one the higher mean log-likelihood per token; two that are equally likely count one
-half, as is usual; chance is 1/2. The end of a document is not scored: a continuation consists only of its words or
-units, whether or not the model was trained with ends.
+The context and the continuation are each given as text or as speech; the wrong continuation is that of another story:
+any, or a near one, which is harder. A model is right if it gives the right one the higher mean log-likelihood a token;
+two that are equally likely count one half, as is usual; chance is 1/2. The end of a document is not scored: a
+continuation consists only of its words or units, whether or not the model was trained with ends.
 """
 
 from collections.abc import Iterable, Sequence
@@ -34,6 +34,7 @@ DIRECTIONS: dict[str, tuple[Modality, Modality]] = {
     "speech_to_text": (Modality.SPEECH, Modality.TEXT),
     "text_to_speech": (Modality.TEXT, Modality.SPEECH),
 }
+Rivals = Literal["any", "near"]
 FEWEST_WORDS = 4  # of a sentence that is cut in two
 
 
@@ -90,6 +91,7 @@ class _Half:
     story: str
     words: Sequence[WordIds]
     cut: int
+    said: tuple[str, ...]
     ending: str
 
 
@@ -120,6 +122,7 @@ def choice_items(
     continuation_sentences: int = 1,
     same_speaker: bool = True,
     seed: int = 0,
+    rivals: Rivals = "any",
 ) -> list[ChoiceItem]:
     """Build items from a tokenised corpus; the same seed gives the same items.
 
@@ -134,6 +137,8 @@ def choice_items(
         same_speaker: whether the wrong continuation is taken from the same speaker where possible, so that the voice
             does not give the answer away.
         seed: seed of the order and of the pairs.
+        rivals: "any", a wrong continuation of any other utterance, or "near", of the one that has the largest share of
+            its words in this utterance, so that few words tell which is right.
 
     Raises:
         ValueError: if there are fewer than two utterances that can be cut, or their tokens are not those of the
@@ -172,7 +177,7 @@ def choice_items(
     halves.sort(key=lambda half: derive(key, name_key(half.id)))
     items = []
     for place, half in enumerate(halves[:num_items]):
-        another = _another(half, halves[place + 1 :] + halves[:place], same_speaker)
+        another = _another(half, halves[place + 1 :] + halves[:place], same_speaker, rivals)
         if another is not None:
             items.append(
                 ChoiceItem(
@@ -191,16 +196,27 @@ def _cut(
     for words in (document.words[:cut], document.words[cut:]):
         if not any(word.text for word in words) or not any(word.speech for word in words):
             return None
+    said = tuple(" ".join(word.word for word in utterance.words).split())
     ending = " ".join(word.word for word in utterance.words[cut:])
     story = str(utterance.custom.get("story", utterance.id))
-    return _Half(utterance.id, utterance.speaker, story, document.words, cut, ending)
+    return _Half(utterance.id, utterance.speaker, story, document.words, cut, said, ending)
 
 
-def _another(half: _Half, others: Iterable[_Half], same_speaker: bool) -> _Half | None:
-    """Return the first other story with another ending, by the same speaker if there is one."""
+def _another(half: _Half, others: Iterable[_Half], same_speaker: bool, rivals: Rivals) -> _Half | None:
+    """Return the first or the nearest other story with another ending, by the same speaker if there is one."""
     different = [other for other in others if other.story != half.story and other.ending != half.ending]
-    same = [other for other in different if other.speaker == half.speaker] if same_speaker else []
-    return next(iter(same or different), None)
+    found = [other for other in different if other.speaker == half.speaker] if same_speaker else []
+    found = found or different
+    if rivals == "near":
+        own = set(half.said)
+        return max(found, key=lambda other: _share_in(other.ending, own), default=None)
+    return next(iter(found), None)
+
+
+def _share_in(ending: str, own: set[str]) -> float:
+    """Return the share of an ending's words that are among the words of another utterance."""
+    words = ending.split()
+    return sum(word in own for word in words) / len(words)
 
 
 def sequence(
@@ -246,7 +262,42 @@ def _tokens(words: Sequence[WordIds], modality: Modality) -> list[int]:
     return [token for word in words for token in (word.speech if modality is Modality.SPEECH else word.text)]
 
 
-def evaluate_choice(
+@dataclass(frozen=True)
+class ChoiceScores:
+    """Log-likelihoods of the right and the wrong continuation of every item in every direction, in nats.
+
+    Attributes:
+        directions: names of the directions, D of them.
+        ids: ids of the items, N of them.
+        mean: log-likelihood per token (D, N, 2), right continuation first.
+        whole: log-likelihood of the whole continuation (D, N, 2), right continuation first.
+    """
+
+    directions: tuple[str, ...]
+    ids: tuple[str, ...]
+    mean: torch.Tensor
+    whole: torch.Tensor
+
+    def results(self) -> dict[str, ChoiceResult]:
+        """Return the accuracy in each direction."""
+        results, number = {}, len(self.ids)
+        for index, name in enumerate(self.directions):
+            right, ties = _summed(points(self.mean[index]))
+            low, high = wilson_interval(right, number)
+            right_whole, _ = _summed(points(self.whole[index]))
+            results[name] = ChoiceResult(right / number, low, high, right_whole / number, number, ties)
+        return results
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON: per token, the likelihoods of both, and 1, 0 or (a tie) one half points."""
+        found = zip(self.directions, self.mean, strict=True)
+        return {"ids": list(self.ids)} | {
+            name: {"points": points(mean).tolist(), "right": _plain(mean[:, 0]), "wrong": _plain(mean[:, 1])}
+            for name, mean in found
+        }
+
+
+def score_choices(
     model: PreTrainedModel,
     items: Sequence[ChoiceItem],
     vocabulary: Vocabulary,
@@ -255,8 +306,8 @@ def evaluate_choice(
     rank: int = 0,
     world_size: int = 1,
     opening: Sequence[int] = (),
-) -> dict[str, ChoiceResult]:
-    """Measure the accuracy of a model in each direction.
+) -> ChoiceScores:
+    """Score both continuations of every item in each direction.
 
     Args:
         model: causal language model in evaluation mode.
@@ -291,16 +342,32 @@ def evaluate_choice(
     counts = torch.tensor([scored for _, scored in sequences])
     shape = (len(directions), len(items), 2)
     whole, mean = totals.view(shape), (totals / counts).view(shape)
-    results = {}
-    for index, name in enumerate(directions):
-        right, ties = _points(mean[index])
-        low, high = wilson_interval(right, len(items))
-        right_whole, _ = _points(whole[index])
-        results[name] = ChoiceResult(right / len(items), low, high, right_whole / len(items), len(items), ties)
-    return results
+    return ChoiceScores(tuple(directions), tuple(item.id for item in items), mean, whole)
 
 
-def _points(scores: torch.Tensor) -> tuple[float, int]:
-    """Return points for scores (N, 2) of right and wrong continuation, one half for a tie, and the number of ties."""
-    ties = int((scores[:, 0] == scores[:, 1]).sum())
-    return int((scores[:, 0] > scores[:, 1]).sum()) + ties / 2, ties
+def evaluate_choice(
+    model: PreTrainedModel,
+    items: Sequence[ChoiceItem],
+    vocabulary: Vocabulary,
+    directions: Sequence[str] = tuple(DIRECTIONS),
+    batch_tokens: int = 4096,
+    rank: int = 0,
+    world_size: int = 1,
+    opening: Sequence[int] = (),
+) -> dict[str, ChoiceResult]:
+    """Measure the accuracy of a model in each direction; the arguments and errors are those of `score_choices`."""
+    return score_choices(model, items, vocabulary, directions, batch_tokens, rank, world_size, opening).results()
+
+
+def points(scores: torch.Tensor) -> torch.Tensor:
+    """Return points (N,) for scores (N, 2) of right and wrong continuation: 1, 0, or one half for a tie."""
+    return (scores[:, 0] > scores[:, 1]).double() + (scores[:, 0] == scores[:, 1]).double() / 2
+
+
+def _summed(found: torch.Tensor) -> tuple[float, int]:
+    """Return the sum of points (N,), and the number of ties."""
+    return float(found.sum()), int((found == 0.5).sum())
+
+
+def _plain(values: torch.Tensor) -> list[float]:
+    return [round(value, 5) for value in values.tolist()]

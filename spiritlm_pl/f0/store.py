@@ -26,7 +26,7 @@ from lhotse import MonoCut
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.audio import AudioError, load_waveform
 from spiritlm_pl.corpora.cut_index import CutIndex
 from spiritlm_pl.corpora.manifest import SKIPPED_FILE, SPLITS, write_jsonl

@@ -1,5 +1,6 @@
 """Generation: a prompt of text and speech in, text and speech out."""
 
+from spiritlm_pl.generation.dialogue import Dialogue
 from spiritlm_pl.generation.loading import LoadOptions
 from spiritlm_pl.generation.sampling import GenerationSettings
 from spiritlm_pl.generation.spirit_lm import SpiritLM
@@ -8,6 +9,7 @@ from spiritlm_pl.generation.types import Answer, FinishReason, OutputModality, P
 
 __all__ = [
     "Answer",
+    "Dialogue",
     "FinishReason",
     "GenerationSettings",
     "LoadOptions",

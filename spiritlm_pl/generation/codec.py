@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from spiritlm_pl.contracts.speech_tokenizer import Units
-from spiritlm_pl.corpora.audio import SILENCE, load_waveform, to_mono
 from spiritlm_pl.data.merge import speech_stream
 from spiritlm_pl.data.steps import in_steps
 from spiritlm_pl.generation.codebooks import joined_speech
@@ -81,6 +80,8 @@ class SpeechCodec:
             return replace(speech, tokens=tuple(self.vocabulary.token(UNIT, unit) for unit in speech.units.tolist()))
         if self.tokenizer is None:
             raise ValueError("a speech tokenizer must be given for prompts of speech, but is None instead")
+        from spiritlm_pl.corpora.audio import SILENCE  # whose libraries take as long to import as a text takes to begin
+
         rate, hop = self.tokenizer.sample_rate, self.tokenizer.hop_length
         waveform = _waveform(speech, rate)
         if len(waveform) < hop:
@@ -166,6 +167,8 @@ def _waveform(speech: Speech, sample_rate: int) -> Tensor:
     """Return the waveform (S,) of speech at the tokenizer's rate, with channels mixed."""
     if speech.audio is None:
         raise ValueError("speech must have audio or units, but has neither instead")
+    from spiritlm_pl.corpora.audio import load_waveform, to_mono
+
     if isinstance(speech.audio, str | Path):
         path = Path(speech.audio)
         if not path.is_file():

@@ -114,6 +114,16 @@ class ModelFolders:
             raise FileNotFoundError(f"language model must be a folder, but {lm} does not exist{nor}")
         return cls(lm, speech_tokenizer or there[0], vocoder or there[1], unit_layout)
 
+    def without_speech(self, heard: bool, spoken: bool) -> "ModelFolders":
+        """Leave out the parts for speech that are not used, so that nothing waits until they are loaded.
+
+        Args:
+            heard: whether there is audio to read.
+            spoken: whether there may be speech to make. A model without a vocoder may speak with its tokenizer.
+        """
+        tokenizer = self.speech_tokenizer if heard or (spoken and self.vocoder is None) else None
+        return replace(self, speech_tokenizer=tokenizer, vocoder=self.vocoder if spoken else None)
+
 
 Parts = tuple["LoadedLM", "SpeechTokenizer | None", AnyVocoder | None]
 
@@ -148,6 +158,7 @@ def load_parts(path: str | Path | ModelFolders, variant: Variant | None, options
 
         network = with_adapter(loaded[0], options.adapter, folder, loaded[2], merged=options.bits is None)
         loaded = (network, *loaded[1:])
+    loaded[0].requires_grad_(False)  # so that packed weights are kept from one answer to the next
     if tokenizer is not None:
         check_tokenizer(tokenizer.layout, loaded[2], _named(path, SPEECH_TOKENIZER))
     if vocoder is not None:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
-from spiritlm_pl.conversations.record import Part, Turn
-from spiritlm_pl.conversations.rendering import Renderer
-from spiritlm_pl.conversations.template import LEARNT, Template
-from spiritlm_pl.generation.codebooks import joined_speech, open_stretch
+from spiritlm_pl.conversations.tasks import USER
+from spiritlm_pl.conversations.template import ConversationTemplate, Side
+from spiritlm_pl.generation.codebooks import open_stretch
 from spiritlm_pl.generation.codec import SpeechCodec
+from spiritlm_pl.generation.dialogue import Dialogue, DialogueEncoder
 from spiritlm_pl.generation.stream import FORCED, Segment, encode_segments, joined_segments, units_of
 from spiritlm_pl.generation.types import OutputModality, Piece, Speech, Text
 from spiritlm_pl.streams import spirit_lm_streams
@@ -19,20 +19,8 @@ from spiritlm_pl.vocabulary import Modality, TokenKind, Vocabulary
 if TYPE_CHECKING:
     from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 
+SHOWN = 40  # largest number of characters of a wrong string in a message
 SPIRIT_LM_PREFIXES = tuple(stream.prefix for stream in spirit_lm_streams(1, 1, 1))
-
-
-@dataclass(frozen=True, eq=False)
-class Dialogue:
-    """Turns of a conversation that a tuned model is to answer, as a prompt.
-
-    Args:
-        turns: role and pieces of each turn.
-        template: how turns are written, which is that of the model's tuning.
-    """
-
-    turns: Sequence[tuple[str, Sequence[Piece]]]
-    template: Template
 
 
 Prompting: TypeAlias = Sequence[Piece] | str | Dialogue  # pieces, a string of words and tokens, or turns
@@ -48,12 +36,14 @@ class Prompt:
         speech: speech at the end of the prompt, which an answer may continue; None if it ends in text.
         stretch: tokens of the whole stretch of speech that is to be continued; where codebooks are delayed, `tokens`
             end before its closing steps. Empty if no speech is continued.
+        answers: how the template by which the prompt asks writes answers; None where the prompt is continued.
     """
 
     tokens: list[int]
     last: Modality
     speech: Speech | None
     stretch: tuple[int, ...] = ()
+    answers: Side | None = None
 
     def open_stretch(self, vocabulary: Vocabulary) -> tuple[int, ...]:
         """The part of the stretch at the end that `tokens` hold."""
@@ -124,6 +114,27 @@ def parse_prompt(string: str, vocabulary: Vocabulary) -> list[Piece]:
     return pieces
 
 
+def parse_speech(string: str, vocabulary: Vocabulary) -> tuple[int, ...]:
+    """Return the ids of printed speech tokens, such as `[St81][Pi13][Hu78]`.
+
+    Raises:
+        ValueError: if the string holds words, holds no unit, or holds a token outside the vocabulary.
+    """
+    pieces = parse_prompt(string, vocabulary)
+    speech = pieces[0] if len(pieces) == 1 else None
+    if (
+        not isinstance(speech, Speech)
+        or speech.tokens is None
+        or not any(vocabulary.counts_frames(token) for token in speech.tokens)
+    ):
+        foreign = next((piece for piece in pieces if isinstance(piece, Text)), None)
+        if foreign is not None and foreign.text.lstrip().startswith("["):
+            raise not_speech(foreign.text, vocabulary)
+        shown = string if len(string) <= SHOWN else f"{string[:SHOWN]}..."
+        raise ValueError(f"tokens must be units such as [Hu12][Hu7] and nothing else, but are {shown!r} instead")
+    return speech.tokens
+
+
 def not_speech(text: str, vocabulary: Vocabulary) -> ValueError:
     """Return the error for text where tokens of speech must stand, which may be tokens of another model."""
     token = re.match(r"\s*(\[[A-Za-z]+(?:\d+_)?\d+\])", text)
@@ -146,11 +157,18 @@ class PromptEncoder:
     Args:
         text_tokenizer: tokenizer of the text in prompts.
         codec: codec that tokenizes speech, with the vocabulary of all tokens.
+        template: form in which prompts ask, as the user's turn; None to have them continued as they are.
+
+    Raises:
+        ValueError: if turns of the vocabulary cannot end, with a template.
     """
 
-    def __init__(self, text_tokenizer: "TextTokenizer", codec: SpeechCodec) -> None:
+    def __init__(
+        self, text_tokenizer: "TextTokenizer", codec: SpeechCodec, template: ConversationTemplate | None = None
+    ) -> None:
         """Keep the parts."""
         self.text_tokenizer, self.codec, self.vocabulary = text_tokenizer, codec, codec.vocabulary
+        self.asking = None if template is None else DialogueEncoder(template, text_tokenizer, codec)
 
     def encode(self, prompt: Prompting, output: OutputModality = "any", closed: bool = False) -> Prompt:
         """Encode a prompt.
@@ -163,19 +181,19 @@ class PromptEncoder:
 
         Raises:
             ValueError: if the prompt is empty, needs a speech tokenizer that was not loaded, or has delayed codes in
-                another order.
+                another order; or has turns, and there is no template.
         """
-        if isinstance(prompt, Dialogue):
-            return self._dialogue(prompt, output)
+        if self.asking is not None or isinstance(prompt, Dialogue):
+            asking, turns = self._turns(prompt)
+            asked = Modality.TEXT if isinstance(turns[-1][1][-1], Text) else Modality.SPEECH
+            return Prompt(asking.prompt(turns, output), asked, None, answers=asking.answers)
         verbatim = isinstance(prompt, str)
         if isinstance(prompt, str):
             published = self.text_tokenizer.encode_stream(prompt)
             if published is not None and token_pattern(self.vocabulary).match(prompt):
                 return self._verbatim(published, output)
             prompt = parse_prompt(prompt, self.vocabulary)
-        strange = next((piece for piece in prompt if not isinstance(piece, Text | Speech)), None)
-        if strange is not None:
-            raise ValueError(f"a prompt must hold Text and Speech, or be one string, but holds {strange!r} instead")
+        _check_pieces(prompt)
         segments: list[Segment] = []
         speech: Speech | None = None
         for written, pieces in groupby(prompt, key=lambda piece: isinstance(piece, Text)):
@@ -200,29 +218,42 @@ class PromptEncoder:
         continued = last.modality is Modality.SPEECH and output != "text" and not closed
         return Prompt(tokens, last.modality, speech, last.tokens if continued else ())
 
-    def _dialogue(self, prompt: Dialogue, output: OutputModality) -> Prompt:
-        """Encode turns, and the beginning of the assistant's, which answers in a stretch of its own."""
-        pieces = [piece for _, members in prompt.turns for piece in members]
-        if not pieces:
+    def encode_answer(self, context: Prompting, answer: Prompting) -> tuple[list[int], list[int]]:
+        """Encode a context with what follows it, which is the assistant's turn where a template asks.
+
+        Args:
+            context: prompt, as in `encode`.
+            answer: what follows: a string if the context is a string, else pieces; of either kind with a template.
+
+        Returns:
+            Token ids of both, and those that close the answer: the end token, if there is one, behind what the template
+            writes after answers.
+
+        Raises:
+            ValueError: as by `encode`, and if context and answer are of two kinds.
+        """
+        if self.asking is None and not isinstance(context, Dialogue):
+            end = self.vocabulary.end_of_document
+            return self.encode(_joined(context, answer), closed=True).tokens, [] if end is None else [end]
+        if isinstance(answer, Dialogue):
+            raise ValueError("answers must be strings or pieces, but one is a dialogue")
+        asking, turns = self._turns(context)
+        return asking.answered(turns, self._pieces(answer))
+
+    def _turns(self, prompt: Prompting) -> tuple[DialogueEncoder, list[tuple[str, Sequence[Piece]]]]:
+        """Return the encoder of turns, and those of a prompt, which is the user's if it has none."""
+        if self.asking is None:
+            raise ValueError("turns must be asked by a template, but there is none: SpiritLM.asked_by has one")
+        given = prompt.turns if isinstance(prompt, Dialogue) else [(USER, prompt)]
+        turns = [(role, self._pieces(content)) for role, content in given]
+        if not turns or not turns[-1][1]:
             raise ValueError("prompt must hold turns with text or speech, but is empty instead")
-        spoken = {str(place): piece for place, piece in enumerate(pieces) if isinstance(piece, Speech)}
-        numbers = iter(range(len(pieces)))
-        renderer = Renderer(
-            prompt.template,
-            self.text_tokenizer,
-            self.vocabulary,
-            lambda part: joined_speech([self.codec.encode(spoken[part.utterance or ""]).tokens or ()], self.vocabulary),
-        )
-        tokens = [*self.text_tokenizer.opening, *self.vocabulary.opening]
-        for role, members in prompt.turns:
-            parts = [_part(piece, str(next(numbers))) for piece in members]
-            tokens += renderer.turn(Turn(role, tuple(parts)))[0]
-        header = renderer.header(LEARNT)
-        wanted = FORCED.get(output)
-        if wanted is not None and not (header and wanted is Modality.TEXT):
-            header += (self.vocabulary.change_marker(wanted),) if header else self.vocabulary.opened(wanted)
-        last = Modality.TEXT if isinstance(pieces[-1], Text) else Modality.SPEECH
-        return Prompt([*tokens, *header], last, None)
+        return self.asking, turns
+
+    def _pieces(self, content: Sequence[Piece] | str) -> Sequence[Piece]:
+        pieces = parse_prompt(content, self.vocabulary) if isinstance(content, str) else content
+        _check_pieces(pieces)
+        return pieces
 
     def _verbatim(self, tokens: list[int], output: OutputModality) -> Prompt:
         """Build a prompt from given ids, with the modality and speech at its end."""
@@ -239,5 +270,20 @@ class PromptEncoder:
         return Prompt(tokens, last, speech)
 
 
-def _part(piece: Piece, number: str) -> Part:
-    return Part(text=piece.text) if isinstance(piece, Text) else Part(utterance=number)
+def _check_pieces(pieces: Sequence[Piece]) -> None:
+    strange = next((piece for piece in pieces if not isinstance(piece, Text | Speech)), None)
+    if strange is not None:
+        raise ValueError(f"a prompt must hold Text and Speech, or be one string, but holds {strange!r} instead")
+
+
+def _joined(context: Sequence[Piece] | str, answer: Prompting) -> Sequence[Piece] | str:
+    """Join a context and what follows it to one prompt.
+
+    Raises:
+        ValueError: if one is a string and the other is not.
+    """
+    if isinstance(context, str) and isinstance(answer, str):
+        return context + answer
+    if isinstance(context, str | Dialogue) or isinstance(answer, str | Dialogue):
+        raise ValueError("context and hypotheses must both be strings or both be pieces, but are of both kinds")
+    return [*context, *answer]

@@ -1,4 +1,6 @@
-"""Sampling of continuations for a batch of token sequences with `transformers` (key-value cache, left padding).
+"""Sampling of continuations for a batch of token sequences (key-value cache, left padding).
+
+Models like Llama on a CPU are decoded with packed weights, all others by `generate` of `transformers`.
 
 Shapes: B batch, T tokens.
 """
@@ -24,6 +26,7 @@ from transformers import (
 
 from spiritlm_pl.generation.batches import batches_within, same_rotary_throughout
 from spiritlm_pl.generation.logits import AllowOnly, GumbelNoise, allowed_tokens
+from spiritlm_pl.generation.packed_decoding import PackedDecoding, decode, packed_model
 from spiritlm_pl.generation.prefixes import shared_cache
 from spiritlm_pl.generation.prompt import Prompt
 from spiritlm_pl.generation.stopping import OwnEnds, Progress, Stops
@@ -257,9 +260,14 @@ def _continue_batch(
     tokens, attention_mask = left_pad(prompts, model.device)
     cached = same_rotary_throughout(model.config, prompts, limits)
     cache = shared_cache(model, prompts) if share and cached else None
-    length = tokens.shape[1]
+    length, limit = tokens.shape[1], max(limits)
+    ends = OwnEnds(length, limits, stops, progress)
+    if (packed := packed_model(model) if cached and not synced else None) is not None:
+        decoding = PackedDecoding(model, packed, attention_mask, limit - 1, cast(AllowOnly, processors[0]).mask, cache)
+        generated = decode(decoding, tokens, processors, ends)
+        return [stops.until(row[:most]) for row, most in zip(generated.tolist(), limits, strict=True)]
     config = GenerationConfig(
-        max_new_tokens=max(limits),
+        max_new_tokens=limit,
         do_sample=False,
         num_beams=1,
         use_cache=cached,
@@ -267,12 +275,12 @@ def _continue_batch(
         eos_token_id=sorted(stops.ids) or None,
     )
     with _without_defaults(model):
-        generated: Tensor = cast(Any, model).generate(
+        generated = cast(Any, model).generate(
             tokens,
             attention_mask=attention_mask.long(),
             generation_config=config,
             logits_processor=processors,
-            stopping_criteria=StoppingCriteriaList([OwnEnds(length, limits, stops, progress)]),
+            stopping_criteria=StoppingCriteriaList([ends]),
             synced_gpus=synced,
             **({} if cache is None else {"cache": cache}),
         )
@@ -355,8 +363,12 @@ def stream_tokens(
     cached = same_rotary_throughout(model.config, [prompt.tokens], [limit])
     cached = cached and probe.outcome(model.config, "cache", _cache_difference).right
     cache, new = DynamicCache(config=model.config) if cached else None, tokens
+    decoding: PackedDecoding | None = None
+    if (packed := packed_model(model) if cached else None) is not None:
+        mask = torch.ones_like(tokens, dtype=torch.bool)
+        decoding = PackedDecoding(model, packed, mask, limit - 1, cast(AllowOnly, processors[0]).mask)
     for _ in range(limit):
-        logits = _last_logits(model, new if cached else tokens, cache)
+        logits = decoding(tokens) if decoding else _last_logits(model, new if cached else tokens, cache)
         scores = processors(cast(torch.LongTensor, tokens), logits.float())
         new = scores.argmax(-1, keepdim=True)
         yield int(new)

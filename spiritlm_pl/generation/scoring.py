@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from transformers import PreTrainedModel
 
-from spiritlm_pl.generation.prompt import Dialogue, PromptEncoder, Prompting
+from spiritlm_pl.generation.prompt import PromptEncoder, Prompting
 from spiritlm_pl.lm.likelihood import choice_log_likelihoods
 
 
@@ -44,15 +43,21 @@ class Score:
 
 
 def encode_choice(
-    encoder: PromptEncoder, context: Prompting, hypotheses: Sequence[Prompting], most: int | None
+    encoder: PromptEncoder,
+    context: Prompting,
+    hypotheses: Sequence[Prompting],
+    most: int | None,
+    ends: Sequence[bool] = (),
 ) -> EncodedChoice:
     """Encode a context with its hypotheses, and return what each hypothesis adds to it.
 
     Args:
         encoder: encoder of the model's prompts.
-        context: prompt of text and speech, as pieces or a string of words and tokens.
-        hypotheses: prompts that may follow the context: strings if it is a string, else pieces.
+        context: prompt of text and speech, as pieces or a string of words and tokens; or turns.
+        hypotheses: prompts that may follow the context: strings if it is a string, else pieces; answers of the
+            assistant, strings or pieces, where a template asks.
         most: largest number of tokens of context and hypothesis together; None for any number.
+        ends: whether what closes each hypothesis, such as the end token, belongs to it; empty for none.
 
     Raises:
         ValueError: if the context or the list of hypotheses is empty, a hypothesis adds no token, or both are longer
@@ -61,7 +66,8 @@ def encode_choice(
     if not hypotheses:
         raise ValueError("hypotheses must hold at least one, but are empty instead")
     before = encoder.encode(context, closed=True).tokens
-    whole = [encoder.encode(_joined(context, one), closed=True).tokens for one in hypotheses]
+    encoded = [encoder.encode_answer(context, one) for one in hypotheses]
+    whole = [tokens for tokens, _ in encoded]
     # Shorter than the context if a text token spans its end, or a stretch of delayed codebooks.
     own = [common_beginning(before, tokens) for tokens in whole]
     for hypothesis, tokens, shared in zip(hypotheses, whole, own, strict=True):
@@ -69,6 +75,8 @@ def encode_choice(
             raise ValueError(f"hypotheses must add tokens to their context, but {hypothesis!r} does not")
         if most is not None and len(tokens) > most:
             raise ValueError(f"context and hypothesis must have at most {most} tokens, but have {len(tokens)}")
+    if ends:
+        whole = [[*tokens, *closing] if end else tokens for (tokens, closing), end in zip(encoded, ends, strict=True)]
     shared = min(own, default=len(before))
     return EncodedChoice(before[:shared], [tokens[shared:] for tokens in whole], [one - shared for one in own])
 
@@ -84,21 +92,6 @@ def scores(model: PreTrainedModel, encoded: Sequence[EncodedChoice], batch_token
         ]
         for totals, one in zip(found, encoded, strict=True)
     ]
-
-
-def _joined(context: Prompting, hypothesis: Prompting) -> Prompting:
-    """Join context and hypothesis to one prompt.
-
-    Raises:
-        ValueError: if one is a string and the other is not, or one is a dialogue.
-    """
-    if isinstance(context, Dialogue) or isinstance(hypothesis, Dialogue):
-        raise ValueError("context and hypotheses must be strings or pieces, but one is a dialogue")
-    if isinstance(context, str) != isinstance(hypothesis, str):
-        raise ValueError("context and hypotheses must both be strings or both be pieces, but are of both kinds")
-    if isinstance(context, str):
-        return context + cast(str, hypothesis)
-    return [*context, *hypothesis]
 
 
 def common_beginning(one: Sequence[int], other: Sequence[int]) -> int:

@@ -3,7 +3,8 @@
 Shapes: S samples, R runs of equal units.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import PreTrainedModel
 
+from spiritlm_pl.conversations.template import ConversationTemplate
+from spiritlm_pl.generation.answers import continues_speech, decode_answer
+from spiritlm_pl.generation.asking import chosen_template, trained_templates
 from spiritlm_pl.generation.codec import SpeechCodec
-from spiritlm_pl.generation.loading import LoadOptions, ModelFolders, Parts, load_parts
+from spiritlm_pl.generation.dialogue import Dialogue
+from spiritlm_pl.generation.loading import LoadOptions, ModelFolders, load_parts
 from spiritlm_pl.generation.prompt import Prompt, PromptEncoder, Prompting
 from spiritlm_pl.generation.sampling import (
     GenerationSettings,
@@ -24,14 +29,13 @@ from spiritlm_pl.generation.sampling import (
 )
 from spiritlm_pl.generation.scoring import EncodedChoice, Score, encode_choice, scores
 from spiritlm_pl.generation.stopping import Progress, Stops, change_tokens
-from spiritlm_pl.generation.stream import FORCED, decode_tokens, units_of
 from spiritlm_pl.generation.streaming import AnswerStream, StreamedPiece, StreamEnd
 from spiritlm_pl.generation.synthesis import AnyVocoder, Synthesis, synthesis_of
-from spiritlm_pl.generation.types import Answer, OutputModality, Piece, Speech, Text
+from spiritlm_pl.generation.types import Answer, OutputModality, Piece
 from spiritlm_pl.generation.vocode import Voice
 from spiritlm_pl.generation.waveform_stream import CHUNK_FRAMES
 from spiritlm_pl.interop.release.layout import Variant
-from spiritlm_pl.vocabulary import Modality, TokenKind, Vocabulary
+from spiritlm_pl.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer
@@ -49,6 +53,7 @@ class SpiritLM:
         vocoder: network that turns units into waveforms; None to answer speech as units only.
         speaker: voice of the vocoder, by name or id; None for its default.
         style: global style of the vocoder, by name or id; None for its default or for a vocoder without styles.
+        templates: templates of conversations that the model was tuned on, by their names; None for none.
     """
 
     def __init__(
@@ -60,11 +65,12 @@ class SpiritLM:
         vocoder: AnyVocoder | None = None,
         speaker: str | int | None = None,
         style: str | int | None = None,
+        templates: Mapping[str, ConversationTemplate] | None = None,
     ) -> None:
         """Keep the parts; none of them is copied."""
+        self.templates = templates or {}
         self.model, self.text_tokenizer, self.vocabulary = model, text_tokenizer, vocabulary
-        self.speech_tokenizer = speech_tokenizer
-        self.vocoder = vocoder
+        self.speech_tokenizer, self.vocoder = speech_tokenizer, vocoder
         self.voice = Voice(speaker, style)
         self.codec = SpeechCodec(vocabulary, speech_tokenizer, vocoder, model.device)
         self._encoder = PromptEncoder(text_tokenizer, self.codec)
@@ -94,7 +100,7 @@ class SpiritLM:
         """
         tokenizer, vocoder = (None if part is None else Path(part) for part in (tokenizer_folder, vocoder_folder))
         folders = ModelFolders(Path(lm_folder), tokenizer, vocoder)
-        return cls._of(load_parts(folders, None, LoadOptions(device=str(device))), speaker, style)
+        return cls.from_pretrained(folders, None, LoadOptions(device=str(device)), speaker, style)
 
     @classmethod
     def from_pretrained(
@@ -124,15 +130,11 @@ class SpiritLM:
         options = options or LoadOptions()
         if adapter is not None:
             options = replace(options, adapter=Path(adapter))
-        parts = load_parts(path, variant, options)
+        (model, text_tokenizer, vocabulary), tokenizer, vocoder = load_parts(path, variant, options)
         if options.compiled:
-            parts[0][0].compile()
-        return cls._of(parts, speaker, style)
-
-    @classmethod
-    def _of(cls, parts: Parts, speaker: str | int | None, style: str | int | None) -> "SpiritLM":
-        (model, text_tokenizer, vocabulary), tokenizer, vocoder = parts
-        return cls(model, text_tokenizer, vocabulary, tokenizer, vocoder).in_voice(speaker, style)
+            model.compile()
+        templates = trained_templates(path, options.adapter)
+        return cls(model, text_tokenizer, vocabulary, tokenizer, vocoder, templates=templates).in_voice(speaker, style)
 
     def in_voice(self, speaker: str | int | None = None, style: str | int | None = None) -> "SpiritLM":
         """Return the same model, sharing all parts, with another voice.
@@ -143,8 +145,32 @@ class SpiritLM:
         if self.vocoder is not None:
             self.vocoder.speaker_id(speaker)
             self.vocoder.style_id(style)
-        parts = self.model, self.text_tokenizer, self.vocabulary, self.speech_tokenizer, self.vocoder
-        return SpiritLM(*parts, speaker, style)
+        other = copy(self)
+        other.voice = Voice(speaker, style)
+        return other
+
+    def asked_by(self, template: ConversationTemplate | str | None = None) -> "SpiritLM":
+        """Return the same model, sharing all parts, which prompts ask in the form of its tuning.
+
+        Prompts are then the user's turn, or turns (`Dialogue`), and answers and hypotheses the assistant's.
+
+        Args:
+            template: template, or name of one that the model was tuned on: that of a task, or "chat"; None for "chat",
+                or for the only one.
+
+        Raises:
+            ValueError: if the model was not tuned on it, or has no token with which turns end.
+        """
+        if not isinstance(template, ConversationTemplate):
+            template = chosen_template(self.templates, template)
+        other = copy(self)
+        other._encoder = PromptEncoder(self.text_tokenizer, self.codec, template)
+        return other
+
+    def _encoder_of(self, prompt: Prompting) -> PromptEncoder:
+        """Return the encoder of a prompt: for turns, one that asks."""
+        asks = isinstance(prompt, Dialogue) and self._encoder.asking is None
+        return self.asked_by()._encoder if asks else self._encoder
 
     @property
     def synthesis(self) -> Synthesis | None:
@@ -170,7 +196,7 @@ class SpiritLM:
         """Continue one prompt.
 
         Args:
-            prompt: text and speech in their order, or a string such as `[Speech][Hu3][Text]the`.
+            prompt: text and speech in their order, a string such as `[Speech][Hu3][Text]the`, or turns (`Dialogue`).
             output: modality of the answer: "text", "speech", or "any" for both.
             settings: sampling options; None for the defaults.
             progress: function called after every token with the number of tokens done and the largest number; None for
@@ -290,7 +316,7 @@ class SpiritLM:
             if len(finished(new, self.end_token, stops)[0]) < len(new):  # an id that is no part of the answer
                 break
             if answer is None:
-                continues = self._continues(encoded, token, output)
+                continues = continues_speech(encoded, token, output, self.vocabulary)
                 answer = AnswerStream(
                     self.text_tokenizer,
                     self.vocabulary,
@@ -300,6 +326,7 @@ class SpiritLM:
                     chunk_frames,
                     lookahead,
                     encoded.open_stretch(self.vocabulary),
+                    encoded.answers,
                 )
             yield from answer.add(token)
         if answer is not None:
@@ -333,9 +360,17 @@ class SpiritLM:
         """
         return self.score_encoded([self.encode_choice(*item) for item in items], batch_tokens)
 
-    def encode_choice(self, context: Prompting, hypotheses: Sequence[Prompting]) -> EncodedChoice:
-        """Return token ids of a context and of what each hypothesis adds to it; errors are those of `score_batch`."""
-        return encode_choice(self._encoder, context, hypotheses, context_length(self.model))
+    def encode_choice(
+        self, context: Prompting, hypotheses: Sequence[Prompting], ends: Sequence[bool] = ()
+    ) -> EncodedChoice:
+        """Return token ids of a context and of what each hypothesis adds to it; errors are those of `score_batch`.
+
+        Args:
+            context: prompt as in `generate`.
+            hypotheses: prompts that may follow it.
+            ends: whether each hypothesis has the end token behind it; empty for none.
+        """
+        return encode_choice(self._encoder_of(context), context, hypotheses, context_length(self.model), ends)
 
     def score_encoded(self, encoded: Sequence[EncodedChoice], batch_tokens: int = 4096) -> list[list[Score]]:
         """Compute log-likelihoods of items that `encode_choice` returned, as `score_batch` does."""
@@ -352,48 +387,14 @@ class SpiritLM:
         Raises:
             ValueError: if the prompt is empty or needs a speech tokenizer that was not loaded.
         """
-        return self._encoder.encode(prompt, output, closed)
+        return self._encoder_of(prompt).encode(prompt, output, closed)
 
     def decode_answer(
         self, prompt: Prompt, tokens: Sequence[int], output: OutputModality = "any", min_speech_units: int | None = None
     ) -> list[Piece]:
-        """Decode new tokens to text and speech.
+        """Decode tokens that the model has added to a prompt; see `spiritlm_pl.generation.answers.decode_answer`.
 
-        Speech that continues speech is spoken together with it, so that the joint is smooth; the prompt's part is cut
-        off.
-
-        Args:
-            prompt: prompt that `encode_prompt` returned.
-            tokens: token ids that the model has added to the prompt.
-            output: modality that the answer was allowed to have.
-            min_speech_units: smallest number of units of speech with output "any"; shorter speech is dropped, see
-                `decode_tokens`. None for the default of `GenerationSettings`.
+        Without a number of units, `min_speech_units` is the default of `GenerationSettings`.
         """
         fewest = GenerationSettings(min_speech_units=min_speech_units).fewest_units(self.vocabulary.layout)
-        shortest = fewest if output == "any" else 0
-        continues = bool(tokens) and self._continues(prompt, tokens[0], output)
-        pieces: list[Piece] = []
-        begun = prompt.open_stretch(self.vocabulary)
-        for segment in decode_tokens(tokens, self.vocabulary, shortest, continues, begun):
-            if segment.modality is Modality.TEXT:
-                pieces.append(Text(self.text_tokenizer.decode(list(segment.tokens)), segment.tokens))
-            else:
-                before = prompt.speech if segment.continues else None
-                spoken = self._speak(segment.tokens, before)
-                if spoken.audio is None or len(spoken.waveform):  # repeating the prompt's last unit adds nothing
-                    pieces.append(spoken)
-        return pieces
-
-    def _continues(self, prompt: Prompt, token: int, output: OutputModality) -> bool:
-        """Whether an answer that begins with a token continues the speech of its prompt."""
-        open_modality = prompt.last if output == "any" else FORCED[output]
-        spoken = open_modality is Modality.SPEECH and prompt.speech is not None
-        return spoken and self.vocabulary.kind(token) is TokenKind.SPEECH
-
-    def _speak(self, tokens: tuple[int, ...], before: Speech | None) -> Speech:
-        units = units_of(tokens, self.vocabulary)
-        synthesis = self.synthesis
-        if synthesis is None:
-            return Speech(units=units, tokens=tokens)
-        waveform = synthesis.speak(tokens) if before is None else synthesis.speak_after(before, tokens)
-        return Speech(waveform, synthesis.sample_rate, units, tokens=tokens)
+        return decode_answer(self.text_tokenizer, self.vocabulary, self.synthesis, prompt, tokens, output, fewest)

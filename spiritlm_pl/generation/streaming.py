@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from spiritlm_pl.conversations.template import Side
 from spiritlm_pl.generation.codebooks import FrameReader, stretch_tokens
+from spiritlm_pl.generation.dialogue import within
 from spiritlm_pl.generation.synthesis import Synthesis
 from spiritlm_pl.generation.types import FinishReason, Piece, Speech, Text
 from spiritlm_pl.generation.waveform_stream import CHUNK_FRAMES, WaveformStream
@@ -54,6 +56,7 @@ class AnswerStream:
         chunk_frames: of `UnitStream`.
         lookahead: of `UnitStream`.
         begun: the stretch of speech that the answer continues, up to its closing steps (`Prompt.open_stretch`).
+        answers: how the template by which the prompt asks writes answers; None where the prompt is continued.
     """
 
     def __init__(
@@ -66,8 +69,10 @@ class AnswerStream:
         chunk_frames: int = CHUNK_FRAMES,
         lookahead: int | None = None,
         begun: Sequence[int] = (),
+        answers: Side | None = None,
     ) -> None:
         """Start before the first token."""
+        self.answers, self.stretch = answers, -1
         self.text_tokenizer, self.vocabulary, self.min_speech_units = text_tokenizer, vocabulary, min_speech_units
         self.synthesis = synthesis
         self.chunk_frames, self.lookahead = chunk_frames, lookahead
@@ -78,6 +83,7 @@ class AnswerStream:
         self, modality: Modality | None, fewest_units: int, before: Speech | None = None, begun: Sequence[int] = ()
     ) -> None:
         self.modality: Modality | None = modality
+        self.stretch += 1
         self.fewest_units, self.before, self.begun_with = fewest_units, before, begun if before is not None else ()
         delayed = bool(self.vocabulary.layout.delays)
         self.reader = FrameReader(self.vocabulary, self.begun_with) if delayed else None
@@ -123,6 +129,8 @@ class AnswerStream:
         if self.modality is Modality.TEXT:
             text = self.text_tokenizer.decode(self.tokens)
             if ended or not text.endswith(UNFINISHED):
+                if self.answers is not None:
+                    text = within(text, self.answers, self.stretch == 0, ended)
                 new, self.told = text[self.told :], len(text)
                 yield from self._new(Text(new), bool(new))
             return

@@ -12,11 +12,12 @@ Shapes: B rows, T tokens of a row, N = B * T, H heads, K key-value heads, D head
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -25,6 +26,7 @@ from spiritlm_pl.contracts.batches import TokenBatch
 
 NAME = "spiritlm_packed"
 MATMUL_LIMIT = 1024  # documents up to this length use plain matrix products on a CPU in bf16, where these are faster
+RECOMPUTED_FROM = 256  # from this length on, their weights are computed again in the backward pass instead of kept
 
 varlen_attn: Callable[..., Any] | None
 try:
@@ -190,11 +192,46 @@ def plain_attention(
 
 def _matmul_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     """Compute causal attention (H, L, D) by matrix products: on a CPU in bf16, 2 to 4 times as fast as flash."""
-    groups = query.shape[0] // key.shape[0]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, 0), value.repeat_interleave(groups, 0)
+    if query.shape[1] >= RECOMPUTED_FROM and torch.is_grad_enabled():
+        return cast(Tensor, _RecomputedAttention.apply(query, key, value, scale))
+    key, value = _repeated(key, value, query.shape[0] // key.shape[0])
+    return _weights(query, key, scale) @ value
+
+
+def _repeated(key: Tensor, value: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    return (key, value) if groups == 1 else (key.repeat_interleave(groups, 0), value.repeat_interleave(groups, 0))
+
+
+def _weights(query: Tensor, key: Tensor, scale: float) -> Tensor:
+    """Weights (H, L, L) of causal attention."""
     future = _future(query.shape[1], query.dtype)
-    return torch.baddbmm(future, query, key.transpose(1, 2), alpha=scale).softmax(-1) @ value
+    return torch.baddbmm(future, query, key.transpose(1, 2), alpha=scale).softmax(-1)
+
+
+class _RecomputedAttention(torch.autograd.Function):
+    """Causal attention (H, L, D) that computes its weights (H, L, L) again in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(query, key, value)
+        ctx.scale = scale
+        key, value = _repeated(key, value, query.shape[0] // key.shape[0])
+        return _weights(query, key, scale) @ value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        query, key, value = ctx.saved_tensors
+        groups = query.shape[0] // key.shape[0]
+        key, value = _repeated(key, value, groups)
+        weights = _weights(query, key, ctx.scale)
+        value_grad = weights.transpose(1, 2) @ grads[0]
+        slope = torch._softmax_backward_data(grads[0] @ value.transpose(1, 2), weights, -1, weights.dtype)
+        query_grad = torch.bmm(slope, key).mul_(ctx.scale)
+        key_grad = torch.bmm(slope.transpose(1, 2), query).mul_(ctx.scale)
+        if groups > 1:
+            key_grad, value_grad = (grad.unflatten(0, (-1, groups)).sum(1) for grad in (key_grad, value_grad))
+        return query_grad, key_grad, value_grad, None
 
 
 @lru_cache(maxsize=1)

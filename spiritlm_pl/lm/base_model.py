@@ -18,6 +18,7 @@ from transformers import (
 from spiritlm_pl.lm.rotary_names import check_rotary_base
 from spiritlm_pl.runtime.checksums import check_folder, checked
 from spiritlm_pl.runtime.launch import is_first_of_machine
+from spiritlm_pl.runtime.limits import check_layers
 
 CONFIG_NAME = "config.json"
 # What transformers raises over wrong values in a configuration, beside ValueError.
@@ -71,6 +72,7 @@ def checkpoint_config(checkpoint: str) -> PreTrainedConfig:
         raise _unreadable(checkpoint) from error
     _check_known(values, checkpoint)
     check_rotary_base(values, checkpoint)
+    check_layers(values, checkpoint)
     try:
         config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
     except (OSError, ValueError, *WRONG_VALUES) as error:
@@ -89,6 +91,7 @@ def config_of(values: dict[str, Any], where: str | Path) -> PreTrainedConfig:
     Raises:
         ValueError: if a value is not of its kind, or the values do not fit together.
     """
+    check_layers(values, where)
     try:
         found: PreTrainedConfig = AutoConfig.for_model(**values)
     except (ValueError, *WRONG_VALUES) as error:

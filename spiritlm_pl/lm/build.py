@@ -18,9 +18,11 @@ from spiritlm_pl.lm import attention, probe
 from spiritlm_pl.lm.base_model import checkpoint_config, config_of, load_whole, model_folder
 from spiritlm_pl.lm.folder import quantization
 from spiritlm_pl.lm.forwards import as_forward, weights_are_left_out
+from spiritlm_pl.lm.layers import use_lean_layers
 from spiritlm_pl.lm.logits import decoder, own_logits
 from spiritlm_pl.lm.loss import LossHead, LossSettings
 from spiritlm_pl.lm.shrink import with_attention
+from spiritlm_pl.runtime.limits import check_layers
 from spiritlm_pl.runtime.model_description import stored_vocabulary
 from spiritlm_pl.streams import differences
 from spiritlm_pl.vocabulary import Vocabulary
@@ -87,6 +89,7 @@ def network_config(settings: LanguageModelConfig, vocabulary: Vocabulary) -> Pre
     else:
         folder = model_folder(settings.checkpoint, "checkpoint")
         config = checkpoint_config(str(folder))
+        check_layers(settings.config, "network.config")
         for name, value in settings.config.items():
             setattr(config, name, value)
         named = config.vocab_size
@@ -191,6 +194,7 @@ def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary, bits: i
         options = {} if bits is None else {"quantization_config": quantization(bits)}
         network = load_whole(folder, config=config, dtype=dtype, attn_implementation=implementation, **options)
     _let_head_compute_loss(network, settings.loss)
+    use_lean_layers(network)
     if settings.gradient_checkpointing:
         # versions of transformers 5 have one or the other name for it
         enable = getattr(network, "activation_checkpointing_enable", network.gradient_checkpointing_enable)

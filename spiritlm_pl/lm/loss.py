@@ -37,7 +37,7 @@ class LossSettings:
     """
 
     method: Method = "auto"
-    chunk: int = 1024
+    chunk: int = 512
     z_loss: float = 0.0
 
     def __post_init__(self) -> None:
@@ -82,16 +82,19 @@ class _ChunkedLoss(torch.autograd.Function):
         offset = None if bias is None else bias.to(hidden.dtype)
         for start in range(0, len(hidden), chunk):
             part = slice(start, start + chunk)
-            logits = own(F.linear(hidden[part], matrix, offset).float())  # (m, V)
-            log_z = logits.logsumexp(dim=-1, keepdim=True)
+            logits = F.linear(hidden[part], matrix, offset)  # (m, V)
+            logits = logits if own == Logits() else own(logits.float())
+            logs = logits.log_softmax(-1, dtype=torch.float32)
             columns = targets[part, None]
-            losses[part] = (log_z - logits.gather(1, columns)).squeeze(1)
+            losses[part] = -logs.gather(1, columns).squeeze(1)
+            log_z = logits.gather(1, columns).float() - logs.gather(1, columns)
             terms = losses[part] + z_loss * log_z.squeeze(1).square() if z_loss else losses[part]
             total += (terms if weights is None else terms * weights[part]).sum()
             if not (need_hidden or need_weight or need_bias or need_rows):
                 continue
             inner = own.slope(logits)
-            slope = logits.sub_(log_z).exp_()  # softmax; becomes the gradient of the logits
+            del logits
+            slope = logs.exp_()  # softmax; becomes the gradient of the logits
             if z_loss:
                 slope.mul_(1 + 2 * z_loss * log_z)
             slope.scatter_add_(1, columns, torch.full_like(columns, -1, dtype=slope.dtype))
@@ -108,7 +111,7 @@ class _ChunkedLoss(torch.autograd.Function):
                 _add_product(weight_grad, slope, hidden[part])
             if rows_grad is not None:
                 _add_product(rows_grad, slope[:, first : first + len(rows_grad)], hidden[part])
-        ctx.save_for_backward(hidden_grad, weight_grad, bias_grad, rows_grad)
+        ctx.formed = [hidden_grad, weight_grad, bias_grad, rows_grad]
         ctx.dtypes = [None if given is None else given.dtype for given in (weight, bias, rows)]
         ctx.mark_non_differentiable(losses)
         return total, losses
@@ -116,13 +119,14 @@ class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        total_grad = grads[0]
-        hidden_grad, *others = ctx.saved_tensors
+        if not ctx.formed:
+            raise RuntimeError("gradients of the loss are gone after one backward pass, as they are not copied")
+        (hidden_grad, *others), total_grad, ctx.formed = ctx.formed, grads[0], []
         weight_grad, bias_grad, rows_grad = (
-            None if found is None else (found * total_grad).to(dtype)
+            None if found is None else found.mul_(total_grad).to(dtype)
             for found, dtype in zip(others, ctx.dtypes, strict=True)
         )
-        in_hidden = None if hidden_grad is None else hidden_grad * total_grad.to(hidden_grad.dtype)
+        in_hidden = None if hidden_grad is None else hidden_grad.mul_(total_grad.to(hidden_grad.dtype))
         return in_hidden, weight_grad, bias_grad, None, None, None, None, None, rows_grad, None
 
 

@@ -4,13 +4,12 @@ Shapes: P pairs of a file.
 """
 
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from transformers import PreTrainedModel
 
-from spiritlm_pl.lm.base_model import model_folder
+from spiritlm_pl.lm.identity import model_hash
 from spiritlm_pl.lm.likelihood import log_likelihoods
 from spiritlm_pl.lm.positions import max_positions
 from spiritlm_pl.preferences.folder import (
@@ -22,28 +21,7 @@ from spiritlm_pl.preferences.folder import (
     written_reference,
 )
 from spiritlm_pl.preferences.pairs import Pairs
-from spiritlm_pl.runtime.checksums import listed
-from spiritlm_pl.runtime.model_description import CONFIG_FILE
 from spiritlm_pl.runtime.provenance import file_sha256
-
-WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
-
-
-def model_hash(checkpoint: str | Path) -> str:
-    """Hash the configuration and the weights of a model folder (or a hub name), by the checksums of the files.
-
-    Raises:
-        ValueError: if the folder holds no weights.
-    """
-    folder = model_folder(str(checkpoint), "checkpoint")
-    known = listed(folder)
-    weights = sorted(path for pattern in WEIGHTS for path in folder.glob(pattern))
-    if not weights:
-        raise ValueError(f"checkpoint must be a model folder with weights, but {checkpoint} has none")
-    digest = sha256()
-    for path in (folder / CONFIG_FILE, *weights):
-        digest.update(f"{path.name} {known.get(path) or file_sha256(path)}\n".encode())
-    return digest.hexdigest()
 
 
 def add_reference(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from spiritlm_pl.benchmarks.continuations.transcripts import Hear, texts_of, transcriber
 from spiritlm_pl.benchmarks.continuations.words import auto_bleu, joined, words_of
-from spiritlm_pl.benchmarks.readers.tables import read_table
+from spiritlm_pl.corpora.plain_tables import read_table
 from spiritlm_pl.evaluation.text_likelihood import TextLikelihood, load_text_likelihood
 from spiritlm_pl.generation.stream import decode_tokens
 from spiritlm_pl.lm.base_model import model_folder

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spiritlm_pl.benchmarks.items import ChoiceItem, PromptItem, Reading
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.evaluation.choice import DIRECTIONS, choice_items, sequence
 from spiritlm_pl.generation.prompt import Prompt, Prompting
@@ -21,8 +21,8 @@ from spiritlm_pl.vocabulary import Modality
 if TYPE_CHECKING:
     from spiritlm_pl.generation.spirit_lm import SpiritLM
 
-SIDES = ("prompt", "chosen", "rejected")
-Pieces = Callable[[Any], Prompting]  # from a value of a line to a prompt
+Pieces = Callable[[Any], Prompting]  # from a value of a line to a continuation
+Asked = Callable[[Mapping[str, Any]], Prompting]  # from a line to its prompt
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,12 @@ class FoundPairs:
     Attributes:
         pairs: pairs, each checked, with an id of its own.
         skipped: what gave no pair, each with its reason.
+        notes: sentences about how the source was read.
     """
 
     pairs: list[Pair]
     skipped: list[Skipped]
+    notes: Sequence[str] = ()
 
 
 def _check_id(name: str) -> None:
@@ -65,30 +67,35 @@ def _collected(model: "SpiritLM", made: Iterable[tuple[str, Callable[[], Pair]]]
     return FoundPairs([*found.values()], skipped)
 
 
-def given_pairs(model: "SpiritLM", items: Iterable[Mapping[str, Any]], pieces: Pieces, source: str) -> FoundPairs:
-    """Make pairs of items with `prompt`, `chosen` and `rejected`.
+def given_pairs(
+    model: "SpiritLM", items: Iterable[Mapping[str, Any]], asked: Asked, pieces: Pieces, source: str
+) -> FoundPairs:
+    """Make pairs of items with `prompt` (or `messages`), `chosen` and `rejected`.
 
     Each is a string of words and tokens, a list of pieces, or a list of token ids; all three are of one form. Both
     continuations get the token that ends documents, where the model has one, unless the item's `chosen_ends` or
     `rejected_ends` is false; token ids are taken as they are.
 
     Args:
-        model: model whose tokens the pairs are made of.
+        model: model whose tokens the pairs are made of; continuations are answers where a template asks it.
         items: items with an `id`.
-        pieces: function that reads a prompt.
+        asked: function that reads the prompt of an item.
+        pieces: function that reads a continuation.
         source: name of the file, for messages.
     """
-    return _collected(model, ((str(item["id"]), partial(_given, model, item, pieces)) for item in items), source)
+    made = ((str(item["id"]), partial(_given, model, item, asked, pieces)) for item in items)
+    return _collected(model, made, source)
 
 
-def _given(model: "SpiritLM", item: Mapping[str, Any], pieces: Pieces) -> Pair:
-    missing = [name for name in SIDES if item.get(name) in (None, "", [])]
+def _given(model: "SpiritLM", item: Mapping[str, Any], asked: Asked, pieces: Pieces) -> Pair:
+    sides = ("messages" if "messages" in item else "prompt", "chosen", "rejected")
+    missing = [name for name in sides if item.get(name) in (None, "", [])]
     if missing:
         raise BadPairError(f"a pair must have prompt, chosen and rejected, but {' and '.join(missing)} is empty")
-    values = [item[name] for name in SIDES]
+    values = [item[name] for name in sides]
     if all(isinstance(value, list) and all(type(one) is int for one in value) for value in values):
         return Pair(str(item["id"]), *values)
-    prompt, chosen, rejected = map(pieces, values)
+    prompt, chosen, rejected = asked(item), *map(pieces, values[1:])
     ends = []
     for name in ("chosen_ends", "rejected_ends"):
         if not isinstance(item.get(name, True), bool):
@@ -105,13 +112,13 @@ def _encoded(
     Where a text token spans the end of the prompt, the tokens from there on belong to the continuations.
     """
     if prompt:
-        encoded = model.encode_choice(prompt, [chosen, rejected])
-        before, (first, second) = encoded.context, encoded.continuations
-    else:  # as in benchmarks of words and sentences
-        wholes = [model.encode_prompt(one, closed=True).tokens for one in (chosen, rejected)]
-        opening = len(model.text_tokenizer.opening) + len(model.vocabulary.opening) + 1
-        shared = min(opening, common_beginning(*wholes))
-        before, (first, second) = wholes[0][:shared], (whole[shared:] for whole in wholes)
+        encoded = model.encode_choice(prompt, [chosen, rejected], ends)
+        return Pair(name, encoded.context, *encoded.continuations)
+    # As in benchmarks of words and sentences.
+    wholes = [model.encode_prompt(one, closed=True).tokens for one in (chosen, rejected)]
+    opening = len(model.text_tokenizer.opening) + len(model.vocabulary.opening) + 1
+    shared = min(opening, common_beginning(*wholes))
+    before, (first, second) = wholes[0][:shared], (whole[shared:] for whole in wholes)
     closing = model.vocabulary.end_of_document
     if closing is not None:
         first, second = (
@@ -142,7 +149,7 @@ def benchmark_pairs(model: "SpiritLM", benchmark: str, folder: Path, options: Ma
         return _encoded(model, item.id, item.context, item.right, item.wrong, ends)
 
     found = _collected(model, ((item.id, partial(make, item)) for item in reading.items), str(folder))
-    return FoundPairs(found.pairs, [*reading.skipped, *found.skipped])
+    return FoundPairs(found.pairs, [*reading.skipped, *found.skipped], reading.notes)
 
 
 def ending_pairs(model: "SpiritLM", units: UnitCorpus, directions: Sequence[str], seed: int) -> FoundPairs:
@@ -190,7 +197,7 @@ def encode_prompts(
     """Encode prompts; those that cannot be encoded, or leave no room in the model's context, are skipped.
 
     Args:
-        model: model that is to continue them.
+        model: model that is to continue them, or to answer where a template asks it.
         items: ids, and functions that give the prompts.
         output: modality of the continuations.
         source: name of the source, for messages.

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.preferences.folder import PreferenceManifest, write_manifest, write_parts
 from spiritlm_pl.preferences.pairs import Pair
 from spiritlm_pl.preferences.selection import by_split

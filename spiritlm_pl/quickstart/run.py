@@ -8,9 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from spiritlm_pl.quickstart.expressive_report import write_expressive_report
 from spiritlm_pl.quickstart.plan import Variant, quickstart_stages, variables
-from spiritlm_pl.quickstart.report import ending_line, rich_table, write_report
 from spiritlm_pl.quickstart.runner import Runner
 from spiritlm_pl.quickstart.stage import LOGS, ROOT
 from spiritlm_pl.runtime.devices import num_cores
@@ -65,6 +63,9 @@ def quickstart(
         )
     earlier = sum(runner.seconds.values()) / 60
     runner.run(console)
+    from spiritlm_pl.quickstart.expressive_report import write_expressive_report  # once the first stages do not wait
+    from spiritlm_pl.quickstart.report import ending_line, rich_table, write_report
+
     report = f"{ROOT}/report" if variant == "base" else f"{ROOT}/report_expressive"
     rows = write_report(report) if variant == "base" else write_expressive_report(report)
     console.print()

@@ -1,18 +1,21 @@
-"""Devices of this machine, and their capabilities."""
+"""Devices of this machine, and their capabilities. Commands that only count cores do not wait for torch."""
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
-def check_device(device: str | torch.device) -> torch.device:
+def check_device(device: "str | torch.device") -> "torch.device":
     """Return the torch device of a name, after trying it.
 
     Raises:
         ValueError: if there is no such device, or it cannot be used.
     """
+    import torch
+
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -37,5 +40,7 @@ def cpu_has_bfloat16() -> bool:
 
     False where torch is too old to tell (before 2.12).
     """
+    import torch
+
     capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -16,6 +16,12 @@ PARSER_DETAILS = (
 )
 # jsonargparse, for a single value that an argument cannot have: the argument and the value.
 WRONG_VALUE = re.compile(r'Parser key "(?P<key>[^"]+)":.*(?:Given|Got) value: (?P<value>.*)', re.DOTALL)
+# jsonargparse, for an option that a class does not have, on the command line or in a file; classes may be nested.
+UNKNOWN_IN_CLASS = re.compile(
+    r"Problem with given class_path '(?P<kind>[\w.]+)':\s+"
+    r"(?:unrecognized arguments: --(?P<named>[\w.]+)|Option '(?P<named_at>[\w.]+)' is not accepted)"
+)
+OF_NONE = "Expected a <class 'NoneType'>"  # jsonargparse, for an option that may also be left out
 # Python, through jsonargparse, for a class without this argument: the value was meant for another class.
 OTHER_TYPE = "got an unexpected keyword argument"
 

@@ -22,7 +22,7 @@ NAME = re.compile(rf"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{{8}})-(?P<process>[0-9
 
 def temporary_path(path: Path) -> Path:
     """Return the hidden path, in the same folder, under which this process writes a file before it has its name."""
-    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}{ENDING}")
+    return path.with_name(f".{path.name}.{this_machine()}-{os.getpid()}{ENDING}")
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def temporary_folder(path: Path) -> Iterator[Path]:
     Those of killed processes are removed, too.
     """
     remove_left_over(path.parent, path.name)
-    prefix = f".{path.name}.{_machine()}-{os.getpid()}."
+    prefix = f".{path.name}.{this_machine()}-{os.getpid()}."
     with TemporaryDirectory(dir=path.parent, prefix=prefix, suffix=ENDING) as folder:
         yield Path(folder)
 
@@ -46,14 +46,14 @@ def remove_left_over(folder: Path, name: str | None = None) -> None:
     """
     for path in folder.glob(f".*{ENDING}"):
         found = NAME.fullmatch(path.name)
-        if found is None or found["machine"] != _machine() or name not in (None, found["name"]):
+        if found is None or found["machine"] != this_machine() or name not in (None, found["name"]):
             continue
-        if not _runs(int(found["process"])):
+        if not process_runs(int(found["process"])):
             with suppress(OSError):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _machine() -> str:
+def this_machine() -> str:
     """Return what tells the processes that can be seen from here: host name, start of the system and PID namespace."""
     parts = [platform.node()]
     with suppress(OSError):  # other systems than Linux have neither
@@ -61,7 +61,7 @@ def _machine() -> str:
     return sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
-def _runs(process: int) -> bool:
+def process_runs(process: int) -> bool:
     """Whether a process of this machine runs; where this cannot be asked, it may."""
     if os.name != "posix":  # where the question would end it
         return True

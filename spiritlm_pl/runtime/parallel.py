@@ -14,7 +14,6 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.synchronize import Event
 from typing import Any, TypeVar
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -35,7 +34,9 @@ def _start_worker(stop: Event, function: Callable[[Any], Any]) -> None:
     _stop, _function = stop, function
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where `interrupts_held` cannot keep it away
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # for torch, if the function imports it later
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 def _end_with_parent() -> None:

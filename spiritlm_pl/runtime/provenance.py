@@ -15,7 +15,7 @@ from spiritlm_pl.runtime.left_over import temporary_path
 @cache
 def code_version() -> str:
     """Return the version of the package, in a git checkout with the commit (`+dirty` if files were changed)."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return __version__
     try:

@@ -12,11 +12,12 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from spiritlm_pl import __version__
-from spiritlm_pl.generation import Piece, Speech, Text
+from spiritlm_pl.generation import Dialogue, Piece, Speech, StreamedPiece, StreamEnd, Text
+from spiritlm_pl.generation.prompt import parse_speech
 from spiritlm_pl.generation.sampling import context_length
 from spiritlm_pl.generation.stream import speech_string
 from spiritlm_pl.generation.vocode import Voice
@@ -25,13 +26,16 @@ from spiritlm_pl.serve.audio import decode_audio, encode_wav
 from spiritlm_pl.serve.body_limit import BodyLimit
 from spiritlm_pl.serve.schemas import (
     Allowed,
+    AnswerChoice,
     AnswerPiece,
+    ChatRequest,
     GenerateRequest,
     GenerateResponse,
     InfoResponse,
     Problem,
     PromptPiece,
     Sizes,
+    Streamed,
     TokenizeRequest,
     TokenizeResponse,
     VocodeRequest,
@@ -39,10 +43,11 @@ from spiritlm_pl.serve.schemas import (
     WrittenToken,
 )
 from spiritlm_pl.serve.session import Busy, Session
-from spiritlm_pl.serve.token_view import named_tokens, parse_speech
+from spiritlm_pl.serve.token_view import named_tokens
 from spiritlm_pl.streams import PITCH, STYLE, UNIT
 
 RETRY_SECONDS = 5
+EVENTS = "text/event-stream"
 SHOWN = 60  # largest number of characters of a wrong value in a message
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     408: {"model": Problem, "description": "The body came too slowly."},
@@ -66,6 +71,11 @@ def build_api(session: Session) -> FastAPI:
     app.add_exception_handler(ValueError, _refused)
     app.add_exception_handler(Busy, _busy)
 
+    # What a stream holds stands beside the answer as a whole, which FastAPI adds.
+    events: dict[int | str, dict[str, Any]] = {
+        200: {"content": {EVENTS: {"schema": Streamed.model_json_schema()}}, "description": "The answer."}
+    }
+
     @app.get("/api/info", summary="What is served")
     def info() -> InfoResponse:
         return _info(session)
@@ -73,18 +83,23 @@ def build_api(session: Session) -> FastAPI:
     @app.post(
         "/api/generate",
         summary="Continue a prompt of text and speech",
-        responses=PROBLEMS,
+        response_model=GenerateResponse,
+        responses=PROBLEMS | events,
         response_model_exclude_none=True,
     )
-    def generate(request: GenerateRequest) -> GenerateResponse:
-        prompt = [_read(piece, session) for piece in request.prompt]
-        answer = session.answer(prompt, request.output, request.settings(), _voice(request))
-        return GenerateResponse(
-            pieces=[_written(piece, session) for piece in answer.pieces],
-            prompt_tokens=_tokens(answer.prompt_tokens, session),
-            tokens=_tokens(answer.tokens, session),
-            finish_reason=answer.finish_reason,
-        )
+    def generate(request: GenerateRequest) -> Any:
+        return _answered(session, request, [_read(piece, session) for piece in request.prompt])
+
+    @app.post(
+        "/api/chat",
+        summary="Answer turns of a conversation, in the form that the model was tuned on",
+        response_model=GenerateResponse,
+        responses=PROBLEMS | events,
+        response_model_exclude_none=True,
+    )
+    def chat(request: ChatRequest) -> Any:
+        turns = [(one.role, [_read(piece, session) for piece in one.content]) for one in request.messages]
+        return _answered(session, request, Dialogue(turns), request.template)
 
     @app.post("/api/tokenize", summary="Write speech as tokens", responses=PROBLEMS)
     def tokenize(request: TokenizeRequest) -> TokenizeResponse:
@@ -116,6 +131,32 @@ def build_api(session: Session) -> FastAPI:
     return app
 
 
+def _answered(
+    session: Session, request: AnswerChoice, prompt: Sequence[Piece] | Dialogue, template: str | None = None
+) -> GenerateResponse | StreamingResponse:
+    """Return an answer as a whole, or while it is made."""
+    voice = _voice(request)
+    if request.stream:
+        items = session.stream(prompt, request.output, request.settings(), voice, template)
+        return StreamingResponse((_event(item, session) for item in items), media_type=EVENTS)
+    answer = session.answer(prompt, request.output, request.settings(), voice, None, template)
+    return GenerateResponse(
+        pieces=[_written(piece, session) for piece in answer.pieces],
+        prompt_tokens=_tokens(answer.prompt_tokens, session),
+        tokens=_tokens(answer.tokens, session),
+        finish_reason=answer.finish_reason,
+    )
+
+
+def _event(item: StreamedPiece | StreamEnd, session: Session) -> str:
+    """Return a server-sent event with what is new of an answer."""
+    if isinstance(item, StreamEnd):
+        told = Streamed(finish_reason=item.finish_reason)
+    else:
+        told = Streamed(number=item.number, **_written(item.piece, session).model_dump())
+    return f"data: {told.model_dump_json(exclude_none=True)}\n\n"
+
+
 def _read(piece: PromptPiece, session: Session) -> Piece:
     if piece.text is not None:
         return Text(piece.text)
@@ -127,8 +168,7 @@ def _read(piece: PromptPiece, session: Session) -> Piece:
 def _written(piece: Piece, session: Session) -> AnswerPiece:
     if isinstance(piece, Text):
         return AnswerPiece(text=piece.text)
-    assert piece.tokens is not None
-    tokens = speech_string(piece.tokens, session.spirit_lm.vocabulary)
+    tokens = None if piece.tokens is None else speech_string(piece.tokens, session.spirit_lm.vocabulary)
     if piece.audio is None:
         return AnswerPiece(tokens=tokens)
     audio = base64.b64encode(encode_wav(piece.waveform, piece.sample_rate)).decode()
@@ -171,6 +211,7 @@ def _info(session: Session) -> InfoResponse:
         sample_rate=None if spirit_lm.vocoder is None else spirit_lm.vocoder.sample_rate,
         speakers=list(session.speakers),
         styles=list(session.styles),
+        templates=list(spirit_lm.templates),
         limits=Allowed(**asdict(session.limits)),
     )
 

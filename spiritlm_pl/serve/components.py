@@ -7,29 +7,34 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import TypeAlias
 
 import gradio as gr
 import torch
 from torch import Tensor
 
 from spiritlm_pl.generation import FinishReason, GenerationSettings, Piece, Speech, Text
+from spiritlm_pl.generation.asking import CHAT
 from spiritlm_pl.serve.audio import encode_wav
 from spiritlm_pl.serve.schemas import LARGEST_SEED
 from spiritlm_pl.serve.session import Session
 
+Said: TypeAlias = tuple[str, Piece]  # who says a piece of the prompt: user or assistant
+CONTINUED = ("to be continued as it is", "")
 NOTHING = "(nothing: the model ended at once)"
 CUT_OFF = "(cut off: no new tokens were left)"
 
 
-def turn_html(number: int, piece: Piece) -> str:
-    """Return the HTML of one turn of a prompt: its words, or a player of its speech."""
+def turn_html(number: int, said: Said) -> str:
+    """Return the HTML of one piece of a prompt: who says it, and its words, or a player of its speech."""
+    role, piece = said
     if isinstance(piece, Text):
-        return _card(number, "text", escape(piece.text))
+        return _card(number, f"text of {role}", escape(piece.text))
     if not isinstance(piece.audio, Tensor):
-        return _card(number, "speech", f"{len(piece.tokens or ())} tokens")
+        return _card(number, f"speech of {role}", f"{len(piece.tokens or ())} tokens")
     wav = base64.b64encode(encode_wav(piece.waveform, piece.sample_rate)).decode()
     player = f'<audio controls preload="metadata" src="data:audio/wav;base64,{wav}"></audio>'
-    return _card(number, "speech", player)
+    return _card(number, f"speech of {role}", player)
 
 
 def _card(number: int, kind: str, content: str) -> str:
@@ -158,6 +163,15 @@ def prompt_pane(session: Session) -> PromptPane:
             visible=bool(session.styles),
             scale=2,
         )
+    templates = sorted(session.spirit_lm.templates, key=lambda name: name != CHAT)
+    template = gr.Dropdown(
+        [*templates, CONTINUED],
+        value=[*templates, ""][0],
+        label="The prompt is",
+        info="turns in a form of the model's tuning, which it answers, or a text that it continues",
+        elem_id="template",
+        visible=bool(templates),
+    )
     with gr.Accordion("Sampling", open=False):
         with gr.Row():
             temperature = gr.Slider(
@@ -172,7 +186,8 @@ def prompt_pane(session: Session) -> PromptPane:
             )
         greedy = gr.Checkbox(False, label="Greedy: always take the likeliest token")
     generate = gr.Button("Generate", variant="primary", elem_id="generate")
-    choices: list[gr.components.Component] = [output, speaker, style, temperature, top_p, top_k, longest, seed, greedy]
+    choices: list[gr.components.Component] = [output, speaker, style, template]
+    choices += [temperature, top_p, top_k, longest, seed, greedy]
     return PromptPane(text, audio, add, clear, choices, generate)
 
 
@@ -200,15 +215,15 @@ def turn_list(turns: gr.State) -> None:
     """Lay out the turns in their order, each with a button that removes it."""
 
     @gr.render(inputs=turns, show_progress="hidden")
-    def show(pieces: list[Piece]) -> None:
-        if not pieces:
+    def show(said: list[Said]) -> None:
+        if not said:
             gr.HTML('<p class="hint" id="no_turns">Nothing yet. Type, record or upload below, in any order.</p>')
-        for number, piece in enumerate(pieces, start=1):
+        for number, one in enumerate(said, start=1):
             with gr.Row(elem_id=f"turn_{number}", equal_height=True):
-                gr.HTML(turn_html(number, piece), container=True)
+                gr.HTML(turn_html(number, one), container=True)
                 remove = gr.Button("✕", size="sm", elem_id=f"remove_{number}", elem_classes="remove", scale=0)
             remove.click(
-                lambda pieces, number=number: pieces[: number - 1] + pieces[number:],
+                lambda said, number=number: said[: number - 1] + said[number:],
                 turns,
                 turns,
                 api_visibility="private",

@@ -1,17 +1,21 @@
 """Page (Gradio) with a prompt of turns on the left and the answer on the right."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from spiritlm_pl.conversations.tasks import USER
+from spiritlm_pl.conversations.template import LEARNT
 from spiritlm_pl.corpora.audio import to_int16
-from spiritlm_pl.generation import GenerationSettings, OutputModality, Piece, Text
+from spiritlm_pl.generation import Dialogue, GenerationSettings, OutputModality, Piece, Text
 from spiritlm_pl.generation.vocode import Voice
-from spiritlm_pl.serve.components import answer_pane, answer_speech, answer_text, header, prompt_pane, turn_list
+from spiritlm_pl.serve.components import Said, answer_pane, answer_speech, answer_text, header, prompt_pane, turn_list
 from spiritlm_pl.serve.pictures import speech_figure
 from spiritlm_pl.serve.schemas import MOST_PIECES, MOST_TEXT
 from spiritlm_pl.serve.session import Answer, Busy, Session
@@ -30,11 +34,11 @@ def _told() -> Iterator[None]:
         raise gr.Error(escape(str(error)), print_exception=False) from None
 
 
-def with_pending(turns: list[Piece], text: str | None, audio: str | None, session: Session) -> list[Piece]:
-    """Return the turns of a prompt together with the contents of the boxes below them.
+def with_pending(turns: list[Said], text: str | None, audio: str | None, session: Session) -> list[Said]:
+    """Return the turns of a prompt together with the contents of the boxes below them, which the user says.
 
     Args:
-        turns: pieces of the prompt so far.
+        turns: pieces of the prompt so far, and who says them.
         text: typed words; a blank text adds no turn.
         audio: path of an upload, which Gradio has checked; None adds no turn.
         session: session of the model, which tokenizes speech.
@@ -47,14 +51,21 @@ def with_pending(turns: list[Piece], text: str | None, audio: str | None, sessio
     if text and text.strip():
         if len(text) > MOST_TEXT:
             raise ValueError(f"text must have at most {MOST_TEXT} characters, but has {len(text)} instead")
-        added.append(Text(text.strip()))
+        added.append((USER, Text(text.strip())))
     if audio:
         if not Path(audio).is_file():
             raise ValueError("speech must be uploaded again: the file was not kept so long")
-        added.append(session.read_speech(Path(audio).read_bytes()))
+        added.append((USER, session.read_speech(Path(audio).read_bytes())))
     if len(added) > MOST_PIECES:
         raise ValueError(f"prompt must have at most {MOST_PIECES} turns, but has {len(added)} instead")
     return added
+
+
+def prompt_of(turns: list[Said], template: str) -> Sequence[Piece] | Dialogue:
+    """Return what is asked: the pieces alone, or where there is a template the turns of their speakers."""
+    if not template:
+        return [piece for _, piece in turns]
+    return Dialogue([(role, [piece for _, piece in said]) for role, said in groupby(turns, key=itemgetter(0))])
 
 
 def build_page(session: Session) -> gr.Blocks:
@@ -72,17 +83,18 @@ def build_page(session: Session) -> gr.Blocks:
             with gr.Column(scale=6):
                 answer = answer_pane()
 
-        def add(pieces: list[Piece], text: str, audio: str | None) -> tuple[list[Piece], str, None]:
+        def add(pieces: list[Said], text: str, audio: str | None) -> tuple[list[Said], str, None]:
             with _told():
                 return with_pending(pieces, text, audio, session), "", None
 
         def generate(
-            pieces: list[Piece],
+            pieces: list[Said],
             text: str,
             audio: str | None,
             output: OutputModality,
             speaker: str | None,
             style: str | None,
+            template: str,
             temperature: float,
             top_p: float,
             top_k: int | None,
@@ -101,14 +113,18 @@ def build_page(session: Session) -> gr.Blocks:
                     max_new_tokens=longest or None,
                     seed=seed or 0,
                 )
-                voice = Voice(speaker, style)
+                voice, prompt = Voice(speaker, style), prompt_of(asked, template)
                 found = session.answer(
-                    asked, output, settings, voice, lambda done, most: progress((done, most), unit="tokens")
+                    prompt, output, settings, voice, lambda done, most: progress((done, most), unit="tokens"), template
                 )
             return [asked, "", None, found.pieces, *shown(found, session)]
 
         boxes = [turns, prompt.text, prompt.audio]
         empty = [[], "", *(gr.update(value=None, visible=False) for _ in range(3)), gr.update(visible=False)]
+
+        def go_on(pieces: list[Said], said: list[Piece]) -> list[Any]:
+            return [[*pieces, *((LEARNT, piece) for piece in said)], *empty]
+
         hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         model: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "model", "concurrency_limit": 1}
         for event in (prompt.add.click, prompt.text.submit):
@@ -117,9 +133,7 @@ def build_page(session: Session) -> gr.Blocks:
         prompt.generate.click(
             generate, asked_for, [*boxes, said, *answer.parts], **model, show_progress_on=[answer.text]
         )
-        answer.go_on.click(
-            lambda pieces, said: [[*pieces, *said], *empty], [turns, said], [turns, said, *answer.parts], **hidden
-        )
+        answer.go_on.click(go_on, [turns, said], [turns, said, *answer.parts], **hidden)
         prompt.clear.click(lambda: [[], "", None, *empty], None, [*boxes, said, *answer.parts], **hidden)
     return page
 

@@ -1,8 +1,8 @@
 """Requests and responses of the API, with the descriptions that its documentation shows."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from spiritlm_pl.generation import GenerationSettings
 from spiritlm_pl.serve.audio import FORMATS
@@ -49,6 +49,41 @@ class PromptPiece(Strict):
         return self
 
 
+class ContentPart(PromptPiece):
+    """Part of a message: a piece as in a prompt, or of the form that chat servers have.
+
+    These are `{"type": "text", "text": ...}`, `{"type": "input_audio", "input_audio": {"data": ...}}`, and
+    `{"type": "speech", "tokens": ...}`.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_chat(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "type" not in given:
+            return given
+        rest = {name: value for name, value in given.items() if name != "type"}
+        if given["type"] == "input_audio" and isinstance(rest.get("input_audio"), dict):
+            return {"audio": rest.pop("input_audio").get("data"), **rest}
+        if given["type"] in ("text", "speech"):
+            return rest
+        raise ValueError(f"must be of type text, input_audio or speech, but is of type {str(given['type'])[:40]!r}")
+
+
+def _parts(content: Any) -> Any:
+    return [{"text": content}] if isinstance(content, str) else content
+
+
+class Message(Strict):
+    """Turn of a conversation."""
+
+    role: str = Field(max_length=40, description="user, assistant, or another role of the template.")
+    content: Annotated[
+        list[ContentPart],
+        Field(min_length=1, max_length=MOST_PIECES),
+        BeforeValidator(_parts, json_schema_input_type=str | list[ContentPart]),
+    ] = Field(description="A text, or parts in their order.")
+
+
 class VoiceChoice(Strict):
     """Voice that speech is synthesised with."""
 
@@ -60,10 +95,12 @@ class VoiceChoice(Strict):
     )
 
 
-class GenerateRequest(VoiceChoice):
-    """Prompt with options of its continuation. The defaults of sampling are those of the paper."""
+class AnswerChoice(VoiceChoice):
+    """Options of an answer. The defaults of sampling are those of the paper."""
 
-    prompt: list[PromptPiece] = Field(min_length=1, max_length=MOST_PIECES, description="Pieces in their order.")
+    stream: bool = Field(
+        default=False, description="Send the answer while it is made, as server-sent events with a `Streamed` each."
+    )
     output: Literal["text", "speech", "any"] = Field(default="any", description="Modality that may be generated.")
     temperature: float = Field(default=DEFAULTS.temperature, ge=0.01, le=10, description="Higher is wilder.")
     top_p: float = Field(
@@ -102,6 +139,26 @@ class GenerateRequest(VoiceChoice):
         )
 
 
+class GenerateRequest(AnswerChoice):
+    """Prompt with options of its continuation."""
+
+    prompt: list[PromptPiece] = Field(min_length=1, max_length=MOST_PIECES, description="Pieces in their order.")
+
+
+class ChatRequest(AnswerChoice):
+    """Turns that a tuned model is to answer, with options of the answer."""
+
+    messages: list[Message] = Field(
+        min_length=1, max_length=MOST_PIECES, description="Turns in their order; the last is not the assistant's."
+    )
+    template: str | None = Field(
+        default=None,
+        max_length=40,
+        description="Form of the turns, one of those that the model was tuned on (see `/api/info`); `chat` or the only "
+        "one by default.",
+    )
+
+
 class WrittenToken(BaseModel):
     """Token of the language model."""
 
@@ -130,6 +187,17 @@ class GenerateResponse(BaseModel):
     )
     prompt_tokens: list[WrittenToken] = Field(description="Tokens of the prompt.")
     tokens: list[WrittenToken] = Field(description="Tokens that the model generated.")
+
+
+class Streamed(BaseModel):
+    """What is new of an answer, or its end."""
+
+    number: int | None = Field(default=None, description="Piece of the answer that this is a part of, from 0.")
+    text: str | None = Field(default=None, description="Text to be added to the piece.")
+    audio: str | None = Field(default=None, description="Speech to be added: a 16-bit WAV file in base64.")
+    seconds: float | None = Field(default=None, description="How long the audio lasts.")
+    tokens: str | None = Field(default=None, description="Speech as tokens, where there is no vocoder.")
+    finish_reason: Literal["stop", "length"] | None = Field(default=None, description="In the last event.")
 
 
 class TokenizeRequest(Strict):
@@ -200,4 +268,5 @@ class InfoResponse(BaseModel):
     sample_rate: int | None = Field(description="Of spoken answers, Hz.")
     speakers: list[str] = Field(description="Names of the voices.")
     styles: list[str] = Field(description="Names of the global styles.")
+    templates: list[str] = Field(description="Forms of conversations that the model was tuned on.")
     limits: Allowed

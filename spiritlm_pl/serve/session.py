@@ -5,13 +5,26 @@ Shapes: R runs of equal units, S samples.
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from queue import SimpleQueue
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from spiritlm_pl.generation import FinishReason, GenerationSettings, OutputModality, Piece, Speech, SpiritLM, Text
+from spiritlm_pl.generation import (
+    Dialogue,
+    FinishReason,
+    GenerationSettings,
+    OutputModality,
+    Piece,
+    Speech,
+    SpiritLM,
+    StreamedPiece,
+    StreamEnd,
+    Text,
+)
 from spiritlm_pl.generation.codebooks import joined_speech
 from spiritlm_pl.generation.codec import nothing_to_speak
 from spiritlm_pl.generation.prompt import Prompt
@@ -56,6 +69,39 @@ class Limits:
     def max_bytes(self) -> int:
         """Largest number of bytes in the body of one request."""
         return int(self.max_megabytes * 1e6)
+
+
+New: TypeAlias = "SimpleQueue[StreamedPiece | StreamEnd | Exception]"
+
+
+class Items(Iterator[StreamedPiece | StreamEnd]):
+    """What is new of an answer, up to its end.
+
+    Args:
+        new: queue of the items, or of an error in place of the next one.
+        closed: set once nobody will read any more.
+    """
+
+    def __init__(self, new: New, closed: threading.Event) -> None:
+        """Begin before the first item."""
+        self.new, self.closed = new, closed
+
+    def __next__(self) -> StreamedPiece | StreamEnd:
+        """Wait for the next item."""
+        if self.closed.is_set():
+            raise StopIteration
+        item = self.new.get()
+        if not isinstance(item, StreamedPiece):
+            self.close()
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def close(self) -> None:
+        """Read no more; also done where the reader just forgets the items, or has read none of them."""
+        self.closed.set()
+
+    __del__ = close
 
 
 @dataclass(frozen=True)
@@ -141,54 +187,108 @@ class Session:
 
     def answer(
         self,
-        prompt: Sequence[Piece],
+        prompt: Sequence[Piece] | Dialogue,
         output: OutputModality = "any",
         settings: GenerationSettings | None = None,
         voice: Voice | None = None,
         progress: Progress | None = None,
+        template: str | None = None,
     ) -> Answer:
-        """Continue a prompt once.
+        """Answer a prompt once.
 
         Args:
-            prompt: text, and speech as a waveform, from `read_speech`, or as tokens.
+            prompt: text, and speech as a waveform, from `read_speech`, or as tokens; or turns of these.
             output: modality of the answer: "text", "speech", or "any" for both.
             settings: sampling options of the answer.
             voice: speaker and style of the speech; the vocoder's defaults if not given.
             progress: function called after every token with the number of tokens done and the largest number; None for
                 none.
+            template: name of the template by which turns are asked; see `SpiritLM.asked_by`.
 
         Raises:
-            ValueError: if the prompt is empty or too long, or the vocoder does not have the voice.
+            ValueError: if the prompt is empty or too long, the vocoder does not have the voice, or the model was not
+                tuned on the template.
             Busy: if too many requests are waiting.
         """
-        seconds = sum(_seconds(piece) for piece in prompt)
-        if seconds > self.limits.max_seconds:  # checked before any of the speech is tokenized
+        self._check_seconds(prompt)
+        settings = replace(settings or GenerationSettings(), num_samples=1)
+        with self._place():
+            spirit_lm, prompt = self._ready(prompt, voice, template)
+            with self._model:
+                (pieces,) = spirit_lm.generate(prompt, output, settings, progress)
+        if isinstance(prompt, Dialogue):
+            read, written = spirit_lm.encode_prompt(prompt, output), [*pieces.tokens]
+        else:
+            read = spirit_lm.encode_prompt(prompt)
+            written = self._written(pieces, read)
+        return Answer(pieces, read.tokens, written, pieces.finish_reason)
+
+    def stream(
+        self,
+        prompt: Sequence[Piece] | Dialogue,
+        output: OutputModality = "any",
+        settings: GenerationSettings | None = None,
+        voice: Voice | None = None,
+        template: str | None = None,
+    ) -> "Items":
+        """Answer a prompt, and return what is new of the answer while it is made.
+
+        The model goes on at its own speed, so that nobody who reads slowly keeps it from others, and ends early once
+        nobody holds the iterator any more, or it is closed. Arguments and errors are those of `answer`, and errors are
+        raised before the first item.
+        """
+        self._check_seconds(prompt)
+        settings = settings or GenerationSettings()
+        with ExitStack() as held:
+            held.enter_context(self._place())
+            spirit_lm, prompt = self._ready(prompt, voice, template)
+            spirit_lm.check_room(spirit_lm.encode_prompt(prompt, output))
+            place = held.pop_all()
+        new: New = SimpleQueue()
+        closed = threading.Event()
+
+        def generate() -> None:
+            try:
+                with place, self._model:
+                    for item in spirit_lm.stream(prompt, output, settings):
+                        new.put(item)
+                        if closed.is_set():
+                            return
+            except Exception as error:  # raised where the items are read
+                new.put(error)
+
+        threading.Thread(target=generate, daemon=True).start()
+        return Items(new, closed)
+
+    def _check_seconds(self, prompt: Sequence[Piece] | Dialogue) -> None:
+        """Refuse a prompt with too much speech, before any of it is tokenized."""
+        turns = prompt.turns if isinstance(prompt, Dialogue) else [("", prompt)]
+        seconds = sum(_seconds(piece) for _, pieces in turns for piece in pieces)
+        if seconds > self.limits.max_seconds:
             most = self.limits.max_seconds
             raise ValueError(f"prompt must hold at most {most:g} s of speech, but holds {seconds:.1f} s instead")
-        with self._place():
-            spirit_lm = self._in_voice(voice)
-            # Once, and before the turn, so that tokenizing does not block the model.
-            prompt = [self._with_tokens(piece) if isinstance(piece, Speech) else piece for piece in prompt]
-            return self._continued(spirit_lm, prompt, output, settings or GenerationSettings(), progress)
+
+    def _ready(
+        self, prompt: Sequence[Piece] | Dialogue, voice: Voice | None, template: str | None
+    ) -> tuple[SpiritLM, Sequence[Piece] | Dialogue]:
+        """Return the model in a voice, asked by a template if there are turns, and the prompt with tokenized speech.
+
+        Speech is tokenized once, and before the turn, so that it does not block the model.
+        """
+        spirit_lm = self._in_voice(voice)
+        if not isinstance(prompt, Dialogue):
+            return spirit_lm, self._tokenized(prompt)
+        spirit_lm = spirit_lm.asked_by(template)
+        return spirit_lm, Dialogue([(role, self._tokenized(pieces)) for role, pieces in prompt.turns])
+
+    def _tokenized(self, pieces: Sequence[Piece] | str) -> list[Piece]:
+        assert not isinstance(pieces, str), "a string could hold control tokens"
+        return [self._with_tokens(piece) if isinstance(piece, Speech) else piece for piece in pieces]
 
     def _with_tokens(self, speech: Speech) -> Speech:
         """Tokenize speech that has no tokens yet, one request at a time."""
         with self._tokenizer if speech.tokens is None else nullcontext():
             return self.spirit_lm.codec.encode(speech)
-
-    def _continued(
-        self,
-        spirit_lm: SpiritLM,
-        prompt: Sequence[Piece],
-        output: OutputModality,
-        settings: GenerationSettings,
-        progress: Progress | None,
-    ) -> Answer:
-        """Continue a prompt whose speech has tokens, and hold the model exclusively meanwhile."""
-        with self._model:
-            (pieces,) = spirit_lm.generate(prompt, output, replace(settings, num_samples=1), progress)
-        read = spirit_lm.encode_prompt(prompt)
-        return Answer(pieces, read.tokens, self._written(pieces, read), pieces.finish_reason)
 
     def vocode(
         self, tokens: Sequence[int], durations: Sequence[int] | None = None, voice: Voice | None = None
@@ -249,7 +349,7 @@ def _segment(piece: Piece) -> Segment:
     return Segment(Modality.TEXT if isinstance(piece, Text) else Modality.SPEECH, piece.tokens)
 
 
-def _seconds(piece: Piece) -> float:
+def _seconds(piece: Piece | str) -> float:
     """Return the length of a piece with a waveform in seconds; 0 for others."""
     if isinstance(piece, Speech) and isinstance(piece.audio, Tensor):
         return piece.audio.shape[-1] / piece.sample_rate

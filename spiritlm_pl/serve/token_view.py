@@ -1,4 +1,4 @@
-"""Display of tokens by name, kind and colour, and conversion of names to ids."""
+"""Display of tokens by name, kind and colour."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from html import escape
 from itertools import cycle
 
-from spiritlm_pl.generation import Speech, Text
-from spiritlm_pl.generation.prompt import not_speech, parse_prompt
 from spiritlm_pl.streams import PITCH, STYLE, UNIT
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import TokenKind, Vocabulary
@@ -15,7 +13,6 @@ from spiritlm_pl.vocabulary import TokenKind, Vocabulary
 TEXT, MODALITY = TokenKind.TEXT.name.lower(), TokenKind.MODALITY.name.lower()
 COLOURS = {TEXT: "#dbe7f6", MODALITY: "#f6cdd0"}
 STREAM_COLOURS = ("#fbe3c6", "#d3ecd5", "#e6dcf5", "#cfeaea", "#f3e0ee", "#e9e6c9")  # in the order of the streams
-SHOWN = 40  # largest number of characters of a wrong string in a message
 
 
 @dataclass(frozen=True)
@@ -38,27 +35,6 @@ def named_tokens(ids: Sequence[int], vocabulary: Vocabulary, text_tokenizer: Tex
     return [
         Token(token, vocabulary.label(token), vocabulary.name(token) or text_tokenizer.decode([token])) for token in ids
     ]
-
-
-def parse_speech(string: str, vocabulary: Vocabulary) -> tuple[int, ...]:
-    """Return the ids of printed speech tokens, such as `[St81][Pi13][Hu78]`.
-
-    Raises:
-        ValueError: if the string holds words, holds no unit, or holds a token outside the vocabulary.
-    """
-    pieces = parse_prompt(string, vocabulary)
-    speech = pieces[0] if len(pieces) == 1 else None
-    if (
-        not isinstance(speech, Speech)
-        or speech.tokens is None
-        or not any(vocabulary.counts_frames(token) for token in speech.tokens)
-    ):
-        foreign = next((piece for piece in pieces if isinstance(piece, Text)), None)
-        if foreign is not None and foreign.text.lstrip().startswith("["):
-            raise not_speech(foreign.text, vocabulary)
-        shown = string if len(string) <= SHOWN else f"{string[:SHOWN]}..."
-        raise ValueError(f"tokens must be units such as [Hu12][Hu7] and nothing else, but are {shown!r} instead")
-    return speech.tokens
 
 
 def tokens_html(tokens: Sequence[Token], streams: Sequence[str] = (UNIT, PITCH, STYLE)) -> str:

@@ -18,6 +18,7 @@ from torchaudio.models import Wav2Vec2Model, wav2vec2_model
 
 from spiritlm_pl.contracts.batches import within
 from spiritlm_pl.runtime.checkpoint import load_network
+from spiritlm_pl.runtime.limits import check_layers
 from spiritlm_pl.tokenizers.features import normalize_frames, smooth_frames
 from spiritlm_pl.tokenizers.masking import MaskEmbedding, draw_mask
 from spiritlm_pl.tokenizers.mel_frontend import MelFrontend
@@ -97,6 +98,7 @@ class HubertConfig:
 
     def __post_init__(self) -> None:
         """Check values for which the errors of the layers themselves would be unclear."""
+        check_layers({"num_layers": self.num_layers}, "the configuration of HuBERT")
         if len(self.kernels) != len(self.strides):
             raise ValueError(
                 f"strides must be {len(self.kernels)}, one for each kernel, but are {len(self.strides)} instead"

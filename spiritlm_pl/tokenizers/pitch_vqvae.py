@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from spiritlm_pl.runtime.limits import check_layers
 from spiritlm_pl.tokenizers.ema_codebook import EMACodebook
 
 CHANNELS = 2  # F0, voicing
@@ -56,6 +57,7 @@ class PitchVQVAEConfig:
         for name in ("num_codes", "dim", "width", "depth", "downsamplings", "dilation_growth"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)} instead")
+        check_layers({"depth": self.depth}, "the configuration of the pitch VQ-VAE")
         if not 0 < self.decay < 1:
             raise ValueError(f"decay must be in (0, 1), but is {self.decay} instead")
         if not 0 < self.f0_scale < inf:

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from spiritlm_pl.adapters.folder import AdapterDescription, save_adapter
-from spiritlm_pl.adapters.identity import base_hash
 from spiritlm_pl.adapters.injection import put_adapter
 from spiritlm_pl.adapters.settings import LoRA
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network
 from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.lm.identity import weights_hash
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -64,7 +64,7 @@ def trained(network: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def written(folder: Path, network: PreTrainedModel, base: Path, vocabulary: Vocabulary) -> Path:
-    description = AdapterDescription.of(network, SETTINGS, vocabulary, str(base), base_hash(base))
+    description = AdapterDescription.of(network, SETTINGS, vocabulary, str(base), weights_hash(base))
     return save_adapter(folder, dict(network.state_dict(keep_vars=True)), description)
 
 

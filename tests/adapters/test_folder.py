@@ -17,7 +17,6 @@ from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from spiritlm_pl.adapters.folder import WEIGHTS_FILE, with_adapter
-from spiritlm_pl.adapters.identity import base_hash
 from spiritlm_pl.adapters.merge import merge_adapter
 from spiritlm_pl.cli.main import USER_ERRORS, run
 from spiritlm_pl.generation import GenerationSettings, LoadOptions, SpiritLM
@@ -25,6 +24,7 @@ from spiritlm_pl.generation.sampling import continue_tokens
 from spiritlm_pl.interop.export import export_lm
 from spiritlm_pl.lm.base_model import ADAPTER_FILE
 from spiritlm_pl.lm.folder import load_lm
+from spiritlm_pl.lm.identity import weights_hash
 from spiritlm_pl.runtime.checksums import CHECKSUMS
 from spiritlm_pl.runtime.left_over import temporary_path
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
@@ -116,19 +116,19 @@ def test_a_whole_model_folder_is_merged_with_its_other_parts(base: Path, adapter
 def test_the_hash_is_of_the_weights_and_not_of_their_files(
     base: Path, text: TextTokenizer, vocabulary: Vocabulary, tmp_path: Path
 ):
-    known = base_hash(base)
+    known = weights_hash(base)
     for name, dtype, size in (("half", torch.bfloat16, "5GB"), ("parts", None, "10KB")):
-        assert base_hash(export_lm(base, tmp_path / name, dtype=dtype, max_shard_size=size)) == known
+        assert weights_hash(export_lm(base, tmp_path / name, dtype=dtype, max_shard_size=size)) == known
     assert len(list((tmp_path / "parts").glob("*.safetensors"))) > 1
     weights = load_file(base / "model.safetensors")
-    assert base_hash(make_base(tmp_path / "other", text, vocabulary, "lm_head.weight" in weights, seed=1)) != known
+    assert weights_hash(make_base(tmp_path / "other", text, vocabulary, "lm_head.weight" in weights, seed=1)) != known
     save_file({**weights, "model.rotary_emb.inv_freq": torch.ones(4)}, base / "model.safetensors")  # of older files
-    assert base_hash(base) == known
+    assert weights_hash(base) == known
     for name in ("model.layers.1.mlp.up_proj.weight", "model.norm.weight"):
         save_file({**weights, name: 1.01 * weights[name]}, base / "model.safetensors")
-        assert base_hash(base) != known
-    with pytest.raises(FileNotFoundError, match="base model must hold weights, but .* holds no "):
-        base_hash(tmp_path)
+        assert weights_hash(base) != known
+    with pytest.raises(FileNotFoundError, match="model must hold weights, but .* holds no "):
+        weights_hash(tmp_path)
 
 
 def test_adapters_of_another_base_are_refused(

@@ -12,11 +12,12 @@ from transformers import AutoTokenizer
 
 from spiritlm_pl.adapters.folder import with_adapter
 from spiritlm_pl.adapters.merge import merge_adapter
-from spiritlm_pl.cli.generate import find_template
 from spiritlm_pl.conversations.build import build_conversations
-from spiritlm_pl.conversations.template import RECORDS, Template, load_template
+from spiritlm_pl.conversations.template import RECORDS, ConversationTemplate, load_template
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
+from spiritlm_pl.generation import SpiritLM
+from spiritlm_pl.generation.asking import trained_templates
 from spiritlm_pl.generation.loading import ModelFolders
 from spiritlm_pl.interop.deepspeed import consolidate_checkpoint
 from spiritlm_pl.interop.export import export_lm
@@ -48,14 +49,14 @@ def model(tmp_path: Path, text: TextTokenizer, told: dict[str, Any]) -> Path:
 
 
 @pytest.fixture
-def mine(tmp_path: Path) -> Template:
+def mine(tmp_path: Path) -> ConversationTemplate:
     path = tmp_path / "mine.yaml"
     path.write_text('roles: {user: {before: "mat"}, assistant: {before: "dog", ends: true}}')
     return load_template(path)
 
 
 @pytest.fixture
-def tuned(model: Path, mine: Template, tmp_path: Path) -> Path:
+def tuned(model: Path, mine: ConversationTemplate, tmp_path: Path) -> Path:
     """Folder of a run that tuned an adapter on conversations in a template of the user's."""
     records, blocks, run = (tmp_path / name for name in ("records", "blocks", "run"))
     records.mkdir()
@@ -83,16 +84,18 @@ def tuned(model: Path, mine: Template, tmp_path: Path) -> Path:
 
 
 def test_templates_go_with_an_adapter(
-    model: Path, tuned: Path, mine: Template, told: dict[str, Any], tmp_path: Path
+    model: Path, tuned: Path, mine: ConversationTemplate, told: dict[str, Any], tmp_path: Path
 ) -> None:
     expected = {"asr": told["asr"], RECORDS: mine.to_dict()}
     consolidated = consolidate_checkpoint(tuned / "step=1.ckpt", tmp_path / "consolidated")
     for adapter in (tuned / "export", consolidated):
         assert stored_templates(adapter) == expected
-        assert find_template("chat", ModelFolders(model), adapter) == mine
-        assert find_template("asr", ModelFolders(model), adapter) == Template.from_dict(told["asr"])
-        assert find_template("chat", tmp_path / "release", adapter) == mine
-    assert find_template("chat", ModelFolders(model)) == Template.from_dict(told[RECORDS])
+        plain = ConversationTemplate.from_dict(told["asr"])
+        assert trained_templates(ModelFolders(model), adapter) == {"asr": plain, "chat": mine}
+        (tmp_path / "release" / "speech_tokenizer").mkdir(parents=True, exist_ok=True)
+        assert trained_templates(tmp_path / "release", adapter) == {"asr": plain, "chat": mine}
+        assert SpiritLM.from_pretrained(model, adapter=adapter).templates == {"asr": plain, "chat": mine}
+    assert trained_templates(model)["chat"] == ConversationTemplate.from_dict(told[RECORDS])
 
     merged = merge_adapter(model, tuned / "export", tmp_path / "merged")
     assert stored_templates(merged) == expected
@@ -107,7 +110,7 @@ def test_a_merge_keeps_the_templates_of_the_base_alone(
 ) -> None:
     (tuned / "export" / DESCRIPTION_FILE).unlink()  # as adapters of other programs have none
     (tuned / "export" / "SHA256SUMS").unlink()
-    assert find_template("chat", ModelFolders(model), tuned / "export") == Template.from_dict(told[RECORDS])
+    assert trained_templates(model, tuned / "export")["chat"] == ConversationTemplate.from_dict(told[RECORDS])
     assert stored_templates(merge_adapter(model, tuned / "export", tmp_path / "merged")) == told
 
 

@@ -1,10 +1,7 @@
 """Training of an adapter: resumed and divided over ranks it is the same; its checkpoints hold the adapter alone."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,12 +13,12 @@ from torch.testing import assert_close
 
 from spiritlm_pl.adapters.checkpoint import check_base, check_same
 from spiritlm_pl.adapters.folder import WEIGHTS_FILE, AdapterDescription, with_adapter
-from spiritlm_pl.adapters.identity import base_hash
 from spiritlm_pl.adapters.settings import LoRA
 from spiritlm_pl.interop.deepspeed import consolidate_checkpoint
 from spiritlm_pl.interop.export import export_lm
 from spiritlm_pl.lm.build import LanguageModelConfig
 from spiritlm_pl.lm.folder import load_lm
+from spiritlm_pl.lm.identity import weights_hash
 from spiritlm_pl.modules.fsdp2 import FSDP2Strategy
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
@@ -32,31 +29,26 @@ from .conftest import LLAMA, SETTINGS, make_base
 WORKER = Path(__file__).with_name("lora_worker.py")
 
 
-def train(
-    folder: Path, base: Path, engine: str = "auto", ranks: int = 1, steps: tuple[int, int] = (0, 4), *checkpoint: Path
-) -> dict[int, list[float]]:
-    """Loss and gradient norm after every step."""
-    folder.mkdir()
-    process = subprocess.Popen(
-        [sys.executable, *map(str, (WORKER, folder, engine, ranks, *steps, base, *checkpoint))],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        start_new_session=True,  # to end all ranks together
-    )
-    try:
-        printed, _ = process.communicate(timeout=500)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
-    assert process.returncode == 0, printed
-    return {int(step): pair for step, pair in json.loads((folder / "losses.json").read_text()).items()}
+Train = Callable[..., dict[int, list[float]]]
+
+
+@pytest.fixture
+def train(start_ranks: Callable[..., Callable[..., str]]) -> Train:
+    """Trains; returns loss and gradient norm after every step."""
+
+    def train(
+        folder: Path, base: Path, engine: str = "auto", ranks: int = 1, steps: tuple[int, int] = (0, 4), *more: Path
+    ) -> dict[int, list[float]]:
+        folder.mkdir()
+        start_ranks(WORKER, folder, engine, ranks, *steps, base, *more)()
+        return {int(step): pair for step, pair in json.loads((folder / "losses.json").read_text()).items()}
+
+    return train
 
 
 def module_of(base: Path, vocabulary: Vocabulary, adapter: LoRA | None = SETTINGS) -> LanguageModelModule:
     module = LanguageModelModule(LanguageModelConfig(checkpoint=str(base)), vocabulary, adapter=adapter)
-    module.vocabulary, module.base_hash = vocabulary, base_hash(base)
+    module.vocabulary, module.base_hash = vocabulary, weights_hash(base)
     module.configure_model()
     return module
 
@@ -107,7 +99,7 @@ def test_a_base_that_is_run_otherwise_than_its_folder_says_is_refused(
 ):
     base = make_base(tmp_path / "base", text, vocabulary)
     same = {**LLAMA, "attention_dropout": 0.1}  # dropout is of training alone
-    assert check_base(LanguageModelConfig(checkpoint=str(base), config=same), vocabulary) == base_hash(base)
+    assert check_base(LanguageModelConfig(checkpoint=str(base), config=same), vocabulary) == weights_hash(base)
     for changed, found in (
         ({"rope_theta": 5e4}, "'rope_theta': 50000.0"),
         ({"config": {"rms_norm_eps": 0.1}}, "rms_norm_eps=0.1"),
@@ -125,7 +117,7 @@ def test_a_base_that_is_run_otherwise_than_its_folder_says_is_refused(
 @pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="needs bitsandbytes")
 @pytest.mark.parametrize("bits", [4, 8])
 def test_beside_quantized_weights_it_resumes_to_the_bit(
-    tmp_path: Path, text: TextTokenizer, vocabulary: Vocabulary, bits: int
+    train: Train, tmp_path: Path, text: TextTokenizer, vocabulary: Vocabulary, bits: int
 ):
     base = make_base(tmp_path / "base", text, vocabulary)
     train(tmp_path / "whole", base, f"bits{bits}")
@@ -138,7 +130,7 @@ def test_beside_quantized_weights_it_resumes_to_the_bit(
 
 
 @pytest.mark.slow
-def test_one_process_resumes_to_the_bit(tmp_path: Path, text: TextTokenizer, vocabulary: Vocabulary):
+def test_one_process_resumes_to_the_bit(train: Train, tmp_path: Path, text: TextTokenizer, vocabulary: Vocabulary):
     base = make_base(tmp_path / "base", text, vocabulary)
     whole = train(tmp_path / "whole", base, steps=(0, 6))
     assert whole[6][0] < whole[1][0] - 0.1
@@ -160,7 +152,9 @@ def test_one_process_resumes_to_the_bit(tmp_path: Path, text: TextTokenizer, voc
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("engine", "tied"), [("zero3", True), ("fsdp2", False)])
-def test_two_ranks_agree_with_one(tmp_path: Path, text: TextTokenizer, vocabulary: Vocabulary, engine: str, tied: bool):
+def test_two_ranks_agree_with_one(
+    train: Train, tmp_path: Path, text: TextTokenizer, vocabulary: Vocabulary, engine: str, tied: bool
+):
     base = make_base(tmp_path / "base", text, vocabulary, tied)
     expected, measured = train(tmp_path / "one", base), train(tmp_path / "two", base, engine, 2)
     assert sorted(measured) == [1, 2, 3, 4]

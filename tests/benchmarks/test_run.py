@@ -16,7 +16,7 @@ from spiritlm_pl.benchmarks.items import ChoiceItem, Reading
 from spiritlm_pl.benchmarks.run import Selection, run_benchmark
 from spiritlm_pl.benchmarks.scoring import ChoiceScorer
 from spiritlm_pl.benchmarks.speech_store import network_fingerprint
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.audio import save_wav
 from spiritlm_pl.generation.codec import SpeechCodec
 from spiritlm_pl.generation.spirit_lm import SpiritLM

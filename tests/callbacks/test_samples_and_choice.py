@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -248,7 +247,7 @@ def test_samples_reach_tensorboard(folder):
 
 
 @pytest.mark.slow
-def test_sharded_training_makes_the_same_samples_and_choices(folder):
+def test_sharded_training_makes_the_same_samples_and_choices(folder, python):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     vocabulary = Vocabulary.spirit_lm(num_text=TextTokenizer.load("text").vocab_size, num_units=20)
@@ -268,10 +267,8 @@ def test_sharded_training_makes_the_same_samples_and_choices(folder):
     texts, ways = [], ("one", "zero3", "fsdp2")
     for way in ways:
         worker = Path(__file__).with_name("sharded_samples_worker.py")
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-        done = subprocess.run(
-            [sys.executable, worker, way], env=environment, capture_output=True, text=True, timeout=300
-        )
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run([python, worker, way], env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
         events = EventAccumulator(f"tb/lightning_logs/{way}")
         events.Reload()

@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from lightning import Trainer
 
-from spiritlm_pl.cli.training import check_strategy, device_advice, own_checkpoints_since, raised_in, run_trainer
+from spiritlm_pl.cli.main import run
+from spiritlm_pl.cli.training import check_strategy, device_advice, own_checkpoints_since, raised_in
 from spiritlm_pl.modules.fsdp2 import FSDP2Strategy
 from spiritlm_pl.modules.strategy import Zero3Strategy
 from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint
@@ -25,17 +27,31 @@ PROGRAM = Path(sys.executable).with_name("spiritlm")
 def clusters_command(corpus: Path, *words: str, num_units: int = 4) -> list[str]:
     """Fit k-means to MFCCs, a trainer command that takes a second once it has been imported."""
     return [
-        *(str(PROGRAM), "fit", "--config", "quantizer/quickstart_mfcc", f"--data.init_args.corpora=[{corpus}]"),
+        *("fit", "--config", "quantizer/quickstart_mfcc", f"--data.init_args.corpora=[{corpus}]"),
         *(f"--model.init_args.config.num_units={num_units}", "--model.init_args.start_frames=100"),
         *("--trainer.callbacks.init_args.dirpath=tokenizer", "--trainer.enable_checkpointing=true"),
         *("--trainer.default_root_dir=run", "--trainer.logger=false", *words),
     ]
 
 
-def fit_clusters(folder: Path, corpus: Path, *words: str, num_units: int = 4) -> subprocess.CompletedProcess[str]:
-    """Run `clusters_command` in a folder."""
-    command = clusters_command(corpus, *words, num_units=num_units)
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def program(python: Path) -> list[str | Path]:
+    """`spiritlm` in a process whose libraries are imported already."""
+    return [python, "-m", "spiritlm_pl"]
+
+
+@pytest.fixture
+def fit_clusters(program: list[str | Path], tmp_path: Path) -> Run:
+    """Runs `clusters_command` in a folder."""
+
+    def fit(corpus: Path, *words: str, num_units: int = 4) -> subprocess.CompletedProcess[str]:
+        command = [*program, *clusters_command(corpus, *words, num_units=num_units)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+
+    return fit
 
 
 @pytest.mark.parametrize(
@@ -65,7 +81,7 @@ def test_a_machine_without_a_gpu_is_told_of(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(sys, "argv", sys.argv[:1])
     arguments = ["fit", "--config", "pitch/quickstart", "--trainer.logger=false", "--trainer.accelerator=gpu"]
     with pytest.raises(ValueError, match=r"\(--trainer.accelerator cpu where there is none\)"):
-        run_trainer(arguments)
+        run(arguments)
 
 
 def test_where_an_error_came_from() -> None:
@@ -80,52 +96,57 @@ def test_where_an_error_came_from() -> None:
 
 @pytest.mark.slow
 def test_two_devices_from_one_command(tone_corpus: Path, tmp_path: Path) -> None:
-    done = fit_clusters(tmp_path, tone_corpus, "--trainer.devices=2", "--trainer.strategy=ddp")
+    command = [PROGRAM, *clusters_command(tone_corpus, "--trainer.devices=2", "--trainer.strategy=ddp")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "MEMBER: 2/2" in done.stderr
     assert (tmp_path / "tokenizer" / "config.json").is_file()
 
 
 @pytest.mark.slow
-def test_resuming_and_checkpoints_that_do_not_fit(tone_corpus: Path, tmp_path: Path) -> None:
-    done = fit_clusters(tmp_path, tone_corpus)
+def test_resuming_and_checkpoints_that_do_not_fit(
+    fit_clusters: Run, program: list[str | Path], tone_corpus: Path, tmp_path: Path
+) -> None:
+    done = fit_clusters(tone_corpus)
     assert done.returncode == 0, done.stderr[-2000:]
     (checkpoint,) = (tmp_path / "run" / "checkpoints").glob("*.ckpt")
     figures = json.loads((tmp_path / "tokenizer" / "metrics.json").read_text())
     assert figures["train/active"] == 1.0
 
     shutil.rmtree(tmp_path / "tokenizer")  # as if killed before the export
-    again = fit_clusters(tmp_path, tone_corpus, f"--ckpt-path={checkpoint}")
+    again = fit_clusters(tone_corpus, f"--ckpt-path={checkpoint}")
     assert again.returncode == 0, again.stderr[-2000:]
     assert (tmp_path / "tokenizer" / "config.json").is_file()
 
-    other = fit_clusters(tmp_path, tone_corpus, f"--ckpt-path={checkpoint}", num_units=5)
+    other = fit_clusters(tone_corpus, f"--ckpt-path={checkpoint}", num_units=5)
     assert other.returncode == 2 and "checkpoint must be of the module and size" in other.stderr
     assert "Traceback" not in other.stderr
 
     stranger = torch.load(checkpoint, weights_only=False)
     torch.save({**stranger, "stage_module": "HubertModule"}, tmp_path / "hubert.ckpt")
-    of_another = fit_clusters(tmp_path, tone_corpus, "--ckpt-path=hubert.ckpt")
+    of_another = fit_clusters(tone_corpus, "--ckpt-path=hubert.ckpt")
     assert of_another.returncode == 2
     assert "checkpoint must be of KMeansModule, but is of HubertModule instead" in of_another.stderr
 
-    command = [str(PROGRAM), "validate", "--config", "quantizer/quickstart_mfcc", "--ckpt-path=last"]
+    command = [*program, "validate", "--config", "quantizer/quickstart_mfcc", "--ckpt-path=last"]
     command += [f"--data.init_args.corpora=[{tone_corpus}]", "--trainer.default_root_dir=elsewhere"]
     command += ["--trainer.callbacks=null", "--trainer.enable_checkpointing=true", "--trainer.logger=false"]
     untrained = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
     assert untrained.returncode == 2 and "there is no last one in" in untrained.stderr
 
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
-    damaged = fit_clusters(tmp_path, tone_corpus, f"--ckpt-path={checkpoint}")
+    damaged = fit_clusters(tone_corpus, f"--ckpt-path={checkpoint}")
     assert damaged.returncode == 2 and f"but {checkpoint} cannot be read" in damaged.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("stop", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
-def test_a_stopped_fit_says_how_to_go_on(tone_corpus: Path, tmp_path: Path, stop: str, code: int, word: str) -> None:
+def test_a_stopped_fit_says_how_to_go_on(
+    program: list[str | Path], tone_corpus: Path, tmp_path: Path, stop: str, code: int, word: str
+) -> None:
     words = ("--trainer.max_steps=-1", "--trainer.max_epochs=100000", "--model.init_args.start_frames=1")
     process = subprocess.Popen(
-        clusters_command(tone_corpus, *words),
+        [*program, *clusters_command(tone_corpus, *words)],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -165,6 +166,17 @@ def test_what_cannot_be_used_is_counted_and_nothing_else_lost(audio, tmp_path):
     assert len(listed) == 10 == (read_info(out) or {})["skipped"]  # audio that is broken, and each row
     with pytest.raises(ValueError, match="source must hold conversations, but none can be used: 1 x row without"):
         prepared([{"text": "x"}], tmp_path / "none")
+
+
+def test_a_start_beyond_the_end_is_told_as_it_was_typed(audio, tmp_path):
+    answer = {"role": "assistant", "parts": [{"text": "hi"}]}
+    asked = [{"audio": "a.wav", "start": start, "duration": 0.5} for start in (77.5, 88.25)]
+    rows = [{"turns": [{"role": "user", "parts": [part]}, answer]} for part in ({"text": "hello"}, *asked)]
+    lines, skipped, out = prepared(rows, tmp_path, audio_root=str(audio))
+    assert len(lines) == 1
+    (told,) = skipped.lines()
+    assert re.search(r"2 x .*\(start must be below the \d\.\d\d s of the file, but is 77\.5 s\), such as ", told)
+    assert "but is 88.25 s" in (out / "skipped.jsonl").read_text()  # each row has its own value
 
 
 def test_a_row_that_nobody_expects_ends_nothing(audio, tmp_path):

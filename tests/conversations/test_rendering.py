@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from spiritlm_pl.benchmarks.few_shot.conversation import published_template
-from spiritlm_pl.benchmarks.few_shot.template import load_template as few_shot_template
+from spiritlm_pl.benchmarks.few_shot.template import load_shot_template
 from spiritlm_pl.conversations.record import Conversation, Part, Turn
 from spiritlm_pl.conversations.rendering import Renderer
-from spiritlm_pl.conversations.template import Template, load_template
+from spiritlm_pl.conversations.template import ConversationTemplate, load_template
 from spiritlm_pl.generation import Speech
 from spiritlm_pl.generation.codec import SpeechCodec
 from spiritlm_pl.generation.prompt import PromptEncoder
@@ -26,7 +26,7 @@ def speech(part: Part) -> list[int]:
     return [FIRST + int(unit) for unit in (part.utterance or "").split("-")]
 
 
-def rendered(template: Template, conversation: Conversation) -> list[str]:
+def rendered(template: ConversationTemplate, conversation: Conversation) -> list[str]:
     """Names of the tokens, those that are learnt with a star."""
     found = Renderer(template, TEXT, VOCABULARY, speech)(conversation)
     assert found.turns.sum() == len(found.tokens) and len(found.turns) == len(conversation.turns)
@@ -109,7 +109,7 @@ def test_tasks_have_the_published_forms(task, asked, answer, expected):
 @pytest.mark.parametrize(("task", "answer"), [("asr", "text"), ("tts", "audio"), ("intents", "label")])
 def test_the_prompts_of_the_benchmark_are_the_questions(task, answer):
     """What a tuned model is asked in the few-shot benchmark is what it was asked in tuning."""
-    form = few_shot_template(task, answer)
+    form = load_shot_template(task, answer)
     asked = form.filled(form.query, Speech(tokens=(FIRST + 1, FIRST + 2)), {"text": "a dog", "label": "dog"}, None)
     prompt = PromptEncoder(TEXT, SpeechCodec(VOCABULARY, None, None, torch.device("cpu"))).encode(asked, form.output)
     spoken, written = Part(utterance="1-2"), Part(text="dog" if answer == "label" else "a dog")
@@ -135,7 +135,7 @@ def test_the_prompts_of_the_benchmark_are_the_questions(task, answer):
 )
 def test_templates_that_are_none_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
-        Template.from_dict(values)
+        ConversationTemplate.from_dict(values)
 
 
 def test_what_cannot_be_rendered_is_refused(tmp_path):

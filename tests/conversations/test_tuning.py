@@ -109,6 +109,27 @@ def tuned(model: Path) -> Watched:
     return Watched(LanguageModelConfig(checkpoint=str(model)), optimizer=AdamWSettings(lr=1e-2))
 
 
+def test_records_of_a_task_have_its_published_form(model, units, tmp_path):
+    turns = [{"role": "user", "parts": [{"utterance": "u1"}]}, {"role": "assistant", "parts": [{"text": "a dog"}]}]
+    said = {}
+    for name, info, template in (
+        ("chat", {}, None),
+        ("task", {"arguments": {"task": "intent"}}, None),
+        ("own", {"arguments": {"task": "intent"}}, "plain"),
+    ):
+        records, out = tmp_path / name, tmp_path / f"blocks_{name}"
+        records.mkdir()
+        (records / "corpus.json").write_text(json.dumps(info))
+        (records / "conversations-train.jsonl").write_text(json.dumps({"id": "a", "turns": turns}) + "\n")
+        build_conversations([str(units)], str(model), str(out), records=[str(records)], template=template)
+        manifest = read_manifest(out / "train" / "conversation")
+        assert list(manifest.sources["templates"]) == ["records" if name == "chat" else "intent"]
+        tokens = open_conversations(out / "train" / "conversation", manifest.blocks[0]).tokens.tolist()
+        said[name] = TEXT.decode([token for token in tokens if token < TEXT.vocab_size])
+    assert said["chat"].startswith("User:") and "Assistant: a dog" in said["chat"]
+    assert said["task"].startswith("A: a dog") and said["own"].startswith("a dog")
+
+
 def test_tasks_and_records_become_blocks(model, units, tmp_path, capsys):
     records = tmp_path / "chat"
     records.mkdir()

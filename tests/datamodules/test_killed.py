@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -50,22 +49,22 @@ trainer.fit(Model(), data, ckpt_path=last if last.exists() else None, weights_on
 """
 
 
-def train(tmp_path: Path, name: str, workers: int, die_at: int) -> tuple[int, dict[int, str]]:
+def train(python: Path, tmp_path: Path, name: str, workers: int, die_at: int) -> tuple[int, dict[int, str]]:
     log = tmp_path / f"{name}.log"
     arguments = [str(tmp_path / "blocks"), str(tmp_path / name), str(log), str(workers), str(die_at)]
     done = subprocess.run(
-        [sys.executable, "-c", TRAIN, *arguments],
+        [python, "-c", TRAIN, *arguments],
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     lines = [line.split(maxsplit=1) for line in log.read_text().splitlines()]
     return done.returncode, {int(step): rest for step, rest in lines}
 
 
 @pytest.mark.slow
-def test_every_batch_after_a_kill_is_the_same(tmp_path: Path) -> None:
+def test_every_batch_after_a_kill_is_the_same(python: Path, tmp_path: Path) -> None:
     vocabulary = Vocabulary.spirit_lm(num_text=100, num_units=30, multiple_of=1)
     rng = np.random.default_rng(0)
     for kind, units in (("text", 0), ("aligned", 5)):
@@ -78,9 +77,9 @@ def test_every_batch_after_a_kill_is_the_same(tmp_path: Path) -> None:
         ]
         folder = tmp_path / "blocks" / "train" / kind
         write_manifest(folder, kind, vocabulary, [write_block(folder, 0, documents, vocabulary)], {})
-    code, whole = train(tmp_path, "whole", workers=0, die_at=-1)
+    code, whole = train(python, tmp_path, "whole", workers=0, die_at=-1)
     assert code == 0 and sorted(whole) == list(range(12))
-    code, killed = train(tmp_path, "killed", workers=2, die_at=8)
+    code, killed = train(python, tmp_path, "killed", workers=2, die_at=8)
     assert code == -signal.SIGKILL and sorted(killed) == list(range(8))
-    code, resumed = train(tmp_path, "killed", workers=1, die_at=-1)
+    code, resumed = train(python, tmp_path, "killed", workers=1, die_at=-1)
     assert code == 0 and resumed == whole  # the log of the killed run goes on, steps 6 and 7 were done again

@@ -13,7 +13,15 @@ from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folde
 from spiritlm_pl.data.documents import WordIds
 from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.data.unit_index import UnitIndex
-from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, choice_items, cut_place, evaluate_choice, sequence
+from spiritlm_pl.evaluation.choice import (
+    DIRECTIONS,
+    ChoiceItem,
+    choice_items,
+    cut_place,
+    evaluate_choice,
+    score_choices,
+    sequence,
+)
 from spiritlm_pl.evaluation.endings import measure_endings, save_beginnings
 from spiritlm_pl.evaluation.interval import wilson_interval
 from spiritlm_pl.generation import GenerationSettings
@@ -291,3 +299,42 @@ def test_wilson_interval():
     assert wilson_interval(0, 10)[0] == 0.0 and wilson_interval(10, 10)[1] == 1.0
     with pytest.raises(ValueError, match="3 of 2"):
         wilson_interval(3, 2)
+
+
+def test_near_rivals_say_what_the_story_says(corpus):
+    items = choice_items(corpus, Letters(), VOCABULARY, rivals="near", same_speaker=False)
+    usual = choice_items(corpus, Letters(), VOCABULARY, same_speaker=False)
+    assert [item.id for item in items] == [item.id for item in usual]
+    animals = {f"story{index}": ANIMALS[index % len(ANIMALS)] for index in range(12)}
+    assert all(animals[item.id] != animals[item.wrong_id] for item in items)
+
+
+def test_a_rival_is_the_one_with_the_most_words_of_the_story(corpus, tmp_path):
+    names = ("a cat came by a dog the cat ate", "the hen ate", "the dog ate", "the cow ate")
+    utterances = [
+        replace(
+            story(0, "voice"),
+            id=f"s{index}",
+            words=tuple(TimedWord(word, 0.5 * i, 0.5 * i + 0.4) for i, word in enumerate(f"so {text}".split())),
+            custom={"story": index, "sentence_ends": [1 if index else 6, len(text.split()) + 1]},
+        )
+        for index, text in enumerate(names)
+    ]
+    write_part(tmp_path / "near/test", 0, utterances, "f")
+    layout = SpeechLayout.spirit_lm(num_units=50, frame_rate=25.0)
+    finish_folder(tmp_path / "near/test", ["f"], layout=layout, provenance={})
+    for seed in range(4):
+        found = choice_items(UnitCorpus(tmp_path / "near", "test"), Letters(), VOCABULARY, rivals="near", seed=seed)
+        assert next(item.wrong_id for item in found if item.id == "s0") == "s2"
+
+
+def test_scores_of_items_are_those_of_the_results(corpus, model):
+    items = choice_items(corpus, Letters(), VOCABULARY)
+    scores = score_choices(model, items, VOCABULARY)
+    plain, results = scores.to_dict(), scores.results()
+    assert plain["ids"] == [item.id for item in items]
+    assert results == evaluate_choice(model, items, VOCABULARY)
+    for name, result in results.items():
+        assert sum(plain[name]["points"]) / len(items) == result.accuracy
+        for right, wrong, one in zip(plain[name]["right"], plain[name]["wrong"], plain[name]["points"], strict=True):
+            assert one in (0.0, 0.5, 1.0) and (right == wrong or one == float(right > wrong))

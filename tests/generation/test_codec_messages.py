@@ -8,10 +8,10 @@ import torch
 
 from spiritlm_pl.cli.batch.vocode import spoken_item
 from spiritlm_pl.generation.codec import SpeechCodec
+from spiritlm_pl.generation.prompt import parse_speech
 from spiritlm_pl.generation.synthesis import CodebookSynthesis
 from spiritlm_pl.generation.vocode import Voice
 from spiritlm_pl.serve.session import Session
-from spiritlm_pl.serve.token_view import parse_speech
 from spiritlm_pl.streams import SpeechLayout, Stream
 from spiritlm_pl.vocabulary import Vocabulary
 

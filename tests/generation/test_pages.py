@@ -6,16 +6,20 @@ A comment before a block says what the page leaves to the reader: `<!-- given: t
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import dedent, indent
+from typing import cast
 
 import pytest
 import soundfile
 import torch
-from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+from transformers import Gemma3Config, Gemma3ForConditionalGeneration, PreTrainedModel
 
+from spiritlm_pl.conversations.template import load_template
 from spiritlm_pl.interop.export import export_lm
+from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.runtime.model_description import TEMPLATES
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -58,6 +62,10 @@ def workplace(
     folder = tmp_path_factory.mktemp("pages")
     (folder / "quickstart").mkdir()
     (folder / "quickstart" / "model").symlink_to(model_folder)
+    network, text, vocabulary = tiny_lm
+    templates = {TEMPLATES: {"asr": load_template("plain").to_dict()}}
+    ends = replace(vocabulary, end_of_document=2)
+    save_lm(folder / "quickstart" / "tuned", cast(PreTrainedModel, network), ends, text, None, templates)
     (folder / "release").symlink_to(ROOT / "tests" / "fixtures" / "release")
     export_lm(model_folder / "lm", folder / "exported")
     soundfile.write(folder / "question.wav", 0.3 * torch.sin(torch.arange(16_000) / 10).numpy(), 16_000)
@@ -114,6 +122,6 @@ def test_every_page_has_a_place_in_the_navigation_and_every_room_in_the_referenc
         assert re.search(rf"[ :-] {page.relative_to(ROOT / 'docs')}$", site, re.MULTILINE), page.name
     reference = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
     rooms = {path.name for path in (ROOT / "spiritlm_pl").iterdir() if (path / "__init__.py").is_file()}
-    assert rooms - {"cli", "conf", "quickstart", "runtime"} == set(
+    assert rooms - {"cli", "conf", "quickstart", "reproduce", "runtime"} == set(
         re.findall(r"^::: spiritlm_pl\.(\w+)$", reference, re.M)
     ) - {"registry", "vocabulary"}

@@ -44,6 +44,11 @@ OWN_CODE = {"AutoConfig": "configuration_moon.MoonConfig", "AutoModelForCausalLM
         ("config.json", {"model_type": "llama4"}, r"\(llama4\) wraps one for images or sound"),
         ("config.json", {"model_type": "t5"}, r"must be a causal language model, but '.*' \(t5\) is not"),
         ("config.json", {"model_type": "bart"}, r"must be a causal language model, but '.*' \(bart\) is not"),
+        (
+            "config.json",
+            {"model_type": "gpt2", "n_layer": 10**9},
+            r"n_layer must be at most 10000 in .*, but is 1000000000 instead",
+        ),
         ("config.json", {}, "must have a readable config.json"),
         ("other.json", {}, "must have a readable config.json"),
     ],
@@ -59,6 +64,12 @@ def test_the_reason_is_told(tmp_path, file, content, reason):
 def test_values_of_another_kind_are_named(value):
     config = {"model_type": "llama", "hidden_size": value, "num_hidden_layers": 1, "num_attention_heads": 2}
     with pytest.raises(ValueError, match="network.config must be a model's configuration, but is not: .*hidden_size"):
+        build_network(LanguageModelConfig(config=config), Vocabulary.spirit_lm(num_text=20, num_units=5))
+
+
+def test_a_network_that_no_computer_could_build_is_refused():
+    config = {"model_type": "llama", "hidden_size": 16, "num_hidden_layers": 10**30, "num_attention_heads": 2}
+    with pytest.raises(ValueError, match=r"num_hidden_layers must be at most 10000 in network.config, but is 10{30} "):
         build_network(LanguageModelConfig(config=config), Vocabulary.spirit_lm(num_text=20, num_units=5))
 
 

@@ -141,6 +141,7 @@ def test_short_prompts_still_share_and_are_padded(monkeypatch: pytest.MonkeyPatc
     settings = GenerationSettings(greedy=True)
     continue_tokens(network, prompts, VOCABULARY, "text", settings, limits=[9, 9], seeds=[0, 0])  # with trials
     monkeypatch.setattr(GenerationMixin, "generate", counted)
+    monkeypatch.setattr("spiritlm_pl.generation.sampling.packed_model", lambda model: None)
     continue_tokens(network, prompts, VOCABULARY, "text", settings, limits=[9, 9], seeds=[0, 0])
     assert rows == [2]
 

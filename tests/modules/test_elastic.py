@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -56,6 +57,12 @@ def prepare(folder: Path) -> None:
             write_manifest(blocks, kind, VOCABULARY, [write_block(blocks, 0, documents, VOCABULARY)], {})
     torch.manual_seed(0)
     save_lm(folder / "base", build_network(LanguageModelConfig(config=LLAMA), VOCABULARY), VOCABULARY)
+
+
+@pytest.fixture(autouse=True)
+def conversions_begin_warm(python: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DeepSpeed's conversion of a checkpoint runs in a process of its own."""
+    monkeypatch.setattr(sys, "executable", str(python))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +31,11 @@ def make_blocks(folder: Path) -> None:
         write_manifest(path, kind, vocabulary, [write_block(path, 0, documents, vocabulary)], {})
 
 
-def train(blocks: Path, folder: Path, die_at: int, workers: int) -> tuple[int, dict[int, str]]:
+def train(python: Path, blocks: Path, folder: Path, die_at: int, workers: int) -> tuple[int, dict[int, str]]:
     folder.mkdir(exist_ok=True)
     arguments = (blocks, folder, STEPS, die_at, workers)
     done = subprocess.run(
-        [sys.executable, WORKER, *map(str, arguments)],
+        [python, WORKER, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=200,
@@ -48,13 +47,13 @@ def train(blocks: Path, folder: Path, die_at: int, workers: int) -> tuple[int, d
 
 
 @pytest.mark.slow
-def test_losses_after_a_kill_are_those_of_the_whole_run(tmp_path: Path) -> None:
+def test_losses_after_a_kill_are_those_of_the_whole_run(python: Path, tmp_path: Path) -> None:
     make_blocks(tmp_path / "blocks")
-    code, whole = train(tmp_path / "blocks", tmp_path / "whole", die_at=-1, workers=0)
+    code, whole = train(python, tmp_path / "blocks", tmp_path / "whole", die_at=-1, workers=0)
     assert code == 0 and sorted(whole) == list(range(1, STEPS + 1))
-    code, killed = train(tmp_path / "blocks", tmp_path / "killed", die_at=8, workers=1)
+    code, killed = train(python, tmp_path / "blocks", tmp_path / "killed", die_at=8, workers=1)
     assert code == -signal.SIGKILL and sorted(killed) == list(range(1, 9))
     (tmp_path / "killed" / "losses.txt").unlink()
-    code, resumed = train(tmp_path / "blocks", tmp_path / "killed", die_at=-1, workers=2)
+    code, resumed = train(python, tmp_path / "blocks", tmp_path / "killed", die_at=-1, workers=2)
     assert code == 0 and sorted(resumed) == list(range(7, STEPS + 1)), "resumes after step 6"
     assert killed | resumed == whole

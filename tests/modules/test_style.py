@@ -2,7 +2,6 @@
 
 import math
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -253,14 +252,14 @@ def test_a_teacher_gives_one_code_a_second(corpus: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_two_processes_stay_equal(corpus: Path, tmp_path: Path) -> None:
+def test_two_processes_stay_equal(python: Path, corpus: Path, tmp_path: Path) -> None:
     module, _ = train_features(corpus, tmp_path, steps=4)
     extractor: Any = module.network
     quantizer = LinearQuantizer(LinearQuantizerConfig(num_units=3, feature_dim=8))
     PhoneticTokenizer(extractor, quantizer).save(tmp_path / "teacher")
     script = Path(__file__).with_name("run_style_ddp.py")
     with_dropout(tmp_path / "hubert")
-    command = [sys.executable, str(script), str(tmp_path), str(corpus), str(tmp_path / "teacher")]
+    command = [python, script, tmp_path, corpus, tmp_path / "teacher"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     for name, figure in (("style", "val/accuracy_speaker"), ("codes", "val/codes_entropy")):

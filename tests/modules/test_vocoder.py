@@ -2,7 +2,6 @@
 
 import copy
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -358,11 +357,9 @@ def test_base_learns_from_expressive_data_as_from_base(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_stay_equal(tmp_path: Path) -> None:
+def test_two_processes_stay_equal(python: Path, tmp_path: Path) -> None:
     script = Path(__file__).with_name("run_vocoder_ddp.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=240, check=False
-    )
+    done = subprocess.run([python, script, tmp_path], capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1)]
     for name, value in ranks[0].items():

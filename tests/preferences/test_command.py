@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from spiritlm_pl.cli.main import USER_ERRORS, run
+from spiritlm_pl.conversations.template import read_template
 from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
+from spiritlm_pl.generation import SpiritLM
 from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.lm.identity import model_hash
 from spiritlm_pl.preferences import contract
 from spiritlm_pl.preferences.folder import read_manifest, read_pairs
-from spiritlm_pl.preferences.reference import model_hash
 from spiritlm_pl.streams import SpeechLayout
 
 
@@ -64,6 +66,19 @@ def test_given_pairs_are_stored_with_their_reference(command, lm, tmp_path, caps
     found = read_pairs("out", "train")
     assert found.reference is not None and (found.reference < 0).all()
     assert json.loads(Path("out/skipped.jsonl").read_text())["id"] == "7"
+
+
+def test_prompts_are_asked_by_a_template(command, lm, prompts, tmp_path) -> None:
+    (tmp_path / "own.yaml").write_text("roles: {user: {after: dog}, assistant: {ends: true}}")
+    command("preferences", prompts, "out", *SCORER, *SAMPLING, "--template", "own.yaml", "--validation-fraction", 0)
+    asked = SpiritLM.load(lm).asked_by(read_template("own.yaml"))
+    wanted = {f"p{n}": asked.encode_prompt(f"[Speech][Hu{n}][Hu{n + 3}]", "speech").tokens for n in range(5)}
+    pairs = read_pairs("out", "train")
+    assert len(pairs) and all(list(pair.prompt) == wanted[pair.id] for pair in pairs)
+    with pytest.raises(ValueError, match="model must be one that was tuned on conversations to be asked by template c"):
+        command("preferences", prompts, "other", *SCORER, *SAMPLING, "--template", "chat")
+    with pytest.raises(ValueError, match="template must be left out unless there are prompts or JSON lines"):
+        command("preferences", tmp_path, "other", "--benchmark", "tstorycloze", "--template", "own.yaml")
 
 
 def test_sampled_pairs_go_on_where_they_stopped(command, prompts, monkeypatch, capsys) -> None:

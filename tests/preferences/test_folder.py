@@ -1,18 +1,21 @@
 """Folders of pairs: what is written is read, damage is told, and reference log-likelihoods are of one model."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
+from spiritlm_pl.interop.export import export_lm
 from spiritlm_pl.lm.folder import load_lm, save_lm
+from spiritlm_pl.lm.identity import model_hash
 from spiritlm_pl.preferences import folder as folders
 from spiritlm_pl.preferences import reference as references
 from spiritlm_pl.preferences.folder import MANIFEST, read_manifest, read_pairs
 from spiritlm_pl.preferences.pairs import BadPairError, Pair, Pairs, check_pair
-from spiritlm_pl.preferences.reference import add_reference, model_hash
+from spiritlm_pl.preferences.reference import add_reference
 from spiritlm_pl.preferences.store import SKIPPED, report, store
 
 
@@ -111,10 +114,15 @@ def test_another_model_has_another_hash_and_is_computed_anew(made, lm, tiny_lm, 
     other = save_lm(tmp_path / "other", network, vocabulary, text)
     second = add_reference(folder, first, network, other, 64)
     assert first.reference["model"] != second.reference["model"]
-    (lm / "SHA256SUMS").unlink()  # the hash is the same whether checksums are listed or computed
     assert first.reference["model"] == model_hash(lm)
-    with pytest.raises(ValueError, match="has none"):
-        model_hash(folder)
+    exported = export_lm(lm, tmp_path / "exported", dtype=torch.bfloat16)
+    assert model_hash(exported) == model_hash(lm)  # the same model, stored otherwise
+    values = json.loads((exported / "config.json").read_text())
+    (exported / "config.json").write_text(json.dumps(values | {"rms_norm_eps": 0.5, "use_cache": False}))
+    (exported / "SHA256SUMS").unlink(missing_ok=True)
+    assert model_hash(exported) != model_hash(lm)  # the same weights, which compute otherwise
+    with pytest.raises(ValueError, match="must have a readable config.json"):
+        model_hash(folder)  # of pairs
 
 
 def test_a_pair_longer_than_the_positions_is_refused(tiny_lm, lm, tmp_path) -> None:

@@ -2,9 +2,11 @@
 
 import json
 from dataclasses import replace
+from operator import itemgetter
 
 import pytest
 
+from spiritlm_pl.conversations.template import ConversationTemplate, Side
 from spiritlm_pl.generation.spirit_lm import SpiritLM
 from spiritlm_pl.preferences.contract import Candidates
 from spiritlm_pl.preferences.scorers import AutoBleu, Table
@@ -29,7 +31,7 @@ def test_strings_and_ids_become_pairs(model) -> None:
         {"prompt": [5, 6], "chosen": [7], "rejected": [8, 9]},
         {"prompt": "the cat", "chosen": "[Speech][Hu3]", "rejected": " sat", "rejected_ends": False},
     )
-    found = given_pairs(model, rows, lambda value: value, "file")
+    found = given_pairs(model, rows, itemgetter("prompt"), lambda value: value, "file")
     assert not found.skipped
     unit = model.vocabulary.token
     speech, ids, mixed = found.pairs
@@ -51,20 +53,32 @@ def test_lines_that_give_no_pair_are_skipped_with_a_reason(model) -> None:
         "ids in": {"prompt": [3], "chosen": [99999], "rejected": [4]},
         "true or false": {"prompt": "the", "chosen": " cat", "rejected": " dog", "chosen_ends": "yes"},
     }
-    found = given_pairs(model, lines(*bad.values()), lambda value: value, "file")
+    found = given_pairs(model, lines(*bad.values()), itemgetter("prompt"), lambda value: value, "file")
     assert not found.pairs
     assert all(told in one.reason for told, one in zip(bad, found.skipped, strict=True)), found.skipped
     with pytest.raises(ValueError, match="holds x twice"):
-        given_pairs(
-            model, [{"id": "x", "prompt": [3], "chosen": [4], "rejected": [5]}] * 2, lambda value: value, "file"
-        )
+        twice = [{"id": "x", "prompt": [3], "chosen": [4], "rejected": [5]}] * 2
+        given_pairs(model, twice, itemgetter("prompt"), lambda value: value, "file")
+
+
+def test_pairs_of_a_model_that_a_template_asks_are_answers(model) -> None:
+    around = {"user": Side(), "assistant": Side(before="the", after="dog", given=False, ends=True)}
+    asked = model.asked_by(ConversationTemplate(around))
+    rows = lines({"prompt": "[Speech][Hu3]", "chosen": "a cat", "rejected": "[Speech][Hu4]", "rejected_ends": False})
+    (pair,) = given_pairs(asked, rows, itemgetter("prompt"), lambda value: value, "file").pairs
+    unit, text, marks = asked.vocabulary.token, asked.text_tokenizer, asked.vocabulary
+    assert list(pair.prompt) == asked.encode_prompt("[Speech][Hu3]").tokens == [marks.speech_marker, unit("unit", 3)]
+    begun = [marks.text_marker, *text.encode("the")]
+    cat, dog = (text.encode(one, continuing=True) if text.joint else text.encode(f" {one}") for one in ("a cat", "dog"))
+    assert list(pair.chosen) == [*begun, *cat, *dog, 2]
+    assert list(pair.rejected) == [*begun, marks.speech_marker, unit("unit", 4)]
 
 
 def test_half_a_surrogate_pair_costs_its_line_alone(model, tmp_path) -> None:
     row = {"prompt": "the", "chosen": " cat", "rejected": " dog"}
     rows = [{"id": "a", **row}, {"id": "b\ud83d", **row}]
     rows += [{**row, "id": side, side: "a \ud83d"} for side in row]
-    found = given_pairs(model, rows, lambda value: value, "file")
+    found = given_pairs(model, rows, itemgetter("prompt"), lambda value: value, "file")
     assert [pair.id for pair in found.pairs] == ["a"]
     assert all("half a surrogate pair" in one.reason for one in found.skipped) and len(found.skipped) == 4
     store(tmp_path, found.pairs, found.skipped, model.vocabulary, None, 0.0, {})

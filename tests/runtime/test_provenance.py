@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from spiritlm_pl.runtime.lineage import ancestors, read_note, write_note
 from spiritlm_pl.runtime.provenance import code_version
 
@@ -15,3 +17,8 @@ def test_a_note_names_all_that_a_folder_was_made_from(tmp_path: Path) -> None:
     assert note["ancestors"] == {"hubert": {**untracked, "run_id": "h"}, "tokenize": untracked}
     assert ancestors([hubert, blocks]) == {**note["ancestors"], "build_blocks": untracked}
     assert read_note(tmp_path) is None and ancestors([]) == {}
+
+
+@pytest.mark.skipif(not (Path(__file__).parents[2] / ".git").exists(), reason="needs a git checkout")
+def test_the_version_of_a_checkout_has_its_commit() -> None:
+    assert "+g" in code_version()

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import httpx
 import pytest
 import torch
 from starlette.testclient import TestClient
 
+from spiritlm_pl.conversations.template import load_template
 from spiritlm_pl.generation import SpiritLM
 from spiritlm_pl.generation.loading import LM, SPEECH_TOKENIZER, VOCODER
 from spiritlm_pl.lm.folder import save_lm
@@ -40,6 +42,15 @@ def spirit_lm(tiny_lm):
 @pytest.fixture
 def session(spirit_lm):
     return Session(spirit_lm, Limits(max_seconds=3, max_megabytes=1, max_concurrent=4))
+
+
+@pytest.fixture(scope="session")
+def tuned(spirit_lm):
+    """Model that was tuned on conversations, with its templates."""
+    vocabulary = replace(spirit_lm.vocabulary, end_of_document=2)
+    templates = {"asr": load_template("plain"), "chat": load_template("chat")}
+    parts = spirit_lm.model, spirit_lm.text_tokenizer, vocabulary, spirit_lm.speech_tokenizer, spirit_lm.vocoder
+    return SpiritLM(*parts, templates=templates)
 
 
 @pytest.fixture

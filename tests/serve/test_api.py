@@ -321,8 +321,9 @@ def test_a_model_that_neither_hears_nor_speaks_says_so(spirit_lm):
 
 def test_every_field_is_documented(client):
     schema = client.get("/openapi.json").json()
-    assert set(schema["paths"]) == {"/api/info", "/api/generate", "/api/tokenize", "/api/vocode"}
-    for name in ("GenerateRequest", "PromptPiece", "TokenizeRequest", "VocodeRequest"):
+    assert set(schema["paths"]) == {"/api/info", "/api/generate", "/api/chat", "/api/tokenize", "/api/vocode"}
+    requests = ("GenerateRequest", "ChatRequest", "TokenizeRequest", "VocodeRequest")
+    for name in (*requests, "PromptPiece", "ContentPart", "Message"):
         for field, about in schema["components"]["schemas"][name]["properties"].items():
             assert about.get("description"), f"{name}.{field}"
     assert "WebM" in schema["components"]["schemas"]["PromptPiece"]["properties"]["audio"]["description"]

@@ -6,20 +6,13 @@ import soundfile
 import torch
 
 from spiritlm_pl.generation import Speech, Text
+from spiritlm_pl.generation.prompt import parse_speech
 from spiritlm_pl.generation.stream import speech_string
 from spiritlm_pl.serve.allowlist import Allowlist
 from spiritlm_pl.serve.audio import decode_audio, encode_wav
 from spiritlm_pl.serve.components import CUT_OFF, NOTHING, answer_speech, answer_text, turn_html
 from spiritlm_pl.serve.pictures import outline, speech_figure
-from spiritlm_pl.serve.token_view import (
-    COLOURS,
-    STREAM_COLOURS,
-    Token,
-    named_tokens,
-    parse_speech,
-    tokens_css,
-    tokens_html,
-)
+from spiritlm_pl.serve.token_view import COLOURS, STREAM_COLOURS, Token, named_tokens, tokens_css, tokens_html
 from spiritlm_pl.streams import PITCH, STYLE, UNIT
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -56,7 +49,8 @@ def test_what_somebody_wrote_is_never_html():
     assert "<script>" not in tokens_html([Token(0, "text", EVIL)]) and "&lt;script&gt;" in tokens_html(
         [Token(0, "text", EVIL)]
     )
-    assert "<script>" not in turn_html(1, Text(EVIL)) and "&lt;script&gt;" in turn_html(1, Text(EVIL))
+    shown = turn_html(1, ("user", Text(EVIL)))
+    assert "<script>" not in shown and "&lt;script&gt;" in shown and "text of user" in shown
 
 
 def test_an_answer_in_words_and_sound():

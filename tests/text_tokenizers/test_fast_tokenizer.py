@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from spiritlm_pl.conversations.chat_template import chat_template
 from spiritlm_pl.conversations.record import Conversation, Part, Turn
 from spiritlm_pl.conversations.rendering import Renderer
-from spiritlm_pl.conversations.template import Side, Template, load_template
+from spiritlm_pl.conversations.template import ConversationTemplate, Side, load_template
 from spiritlm_pl.generation.stream import Segment, encode_segments
 from spiritlm_pl.streams import UNIT
 from spiritlm_pl.text_tokenizers.fast_tokenizer import ModelProto, fast_tokenizer
@@ -249,7 +249,7 @@ def test_chat_template_gives_the_ids_of_a_rendered_conversation(pair, template):
     text, vocabulary, _ = pair
     vocabulary = replace(vocabulary, end_of_document=text.eos_id)
     framed = {name: Side(before="", after="over", ends=True) for name in ("system", "user", "assistant")}
-    form = load_template("chat") if template == "chat" else Template(framed)
+    form = load_template("chat") if template == "chat" else ConversationTemplate(framed)
     speech = {"[Hu1][Hu2]": (1, 2), "[Hu3][Hu4]": (3, 4), "[Hu5]": (5,)}
     renderer = Renderer(
         form, text, vocabulary, lambda part: [vocabulary.token(UNIT, unit) for unit in speech[part.tokens]]

@@ -9,7 +9,7 @@ from spiritlm_pl.benchmarks.continuations.sources import Source, Sources, read_s
 from spiritlm_pl.benchmarks.continuations.words import words_of
 from spiritlm_pl.benchmarks.items import Labels, PromptItem, Reading
 from spiritlm_pl.benchmarks.readers.word_cuts import cut_audio, split_text
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.audio import load_audio_file, to_mono
 from spiritlm_pl.corpora.decoding import declared_seconds
 from spiritlm_pl.evaluation.recognition import SAMPLE_RATE

@@ -18,10 +18,10 @@ from lhotse import MonoCut
 from spiritlm_pl.benchmarks.items import Labels
 from spiritlm_pl.benchmarks.readers.files import files_by_folder, is_audio, listed, unique_name
 from spiritlm_pl.benchmarks.readers.stories import layout_of, read_stories
-from spiritlm_pl.benchmarks.readers.tables import broken_row, column_names, read_table
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.files import read_text
 from spiritlm_pl.corpora.manifest import INFO_FILE, load_cuts
+from spiritlm_pl.corpora.plain_tables import broken_row, column_names, read_table
 from spiritlm_pl.vocabulary import Modality
 
 COLUMNS = ("prompt", "text", "sentence")

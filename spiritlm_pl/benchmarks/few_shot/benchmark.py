@@ -9,7 +9,7 @@ from spiritlm_pl.benchmarks.averages.compare import Comparison
 from spiritlm_pl.benchmarks.contract import Line, RunSettings, Scorer
 from spiritlm_pl.benchmarks.few_shot.compare import compare_draws
 from spiritlm_pl.benchmarks.few_shot.judges import wrong_counts
-from spiritlm_pl.benchmarks.few_shot.template import load_template
+from spiritlm_pl.benchmarks.few_shot.template import load_shot_template
 from spiritlm_pl.benchmarks.items import AnswerLine, PromptItem
 from spiritlm_pl.generation.sampling import context_length
 
@@ -54,7 +54,7 @@ class FewShotBenchmark(AnswerBenchmark):
             raise ValueError(
                 f"max_new_tokens must leave room for shots in the context of {most} tokens, but is {room} instead"
             )
-        template = load_template(self.task, self.answer, options.get("template"))
+        template = load_shot_template(self.task, self.answer, options.get("template"))
         stop = (template.after,) if template.after else ()
         sampling = replace(self.sampling, stop=stop, ends_at_change=change)
         own = AnswerBenchmark(self.info, self.reader, self.judge, sampling, self.figures_of, context)

@@ -8,7 +8,7 @@ from pathlib import Path
 from lhotse import MonoCut
 
 from spiritlm_pl.benchmarks.readers.word_cuts import cached_part
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, AudioError, load_waveform
 from spiritlm_pl.corpora.decoding import declared_seconds
 

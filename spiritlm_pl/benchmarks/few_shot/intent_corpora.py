@@ -12,13 +12,14 @@ from typing import Any, Literal, get_args
 
 from spiritlm_pl.benchmarks.few_shot.examples import Corpus, Example, Split
 from spiritlm_pl.benchmarks.readers.files import unique_name
-from spiritlm_pl.benchmarks.readers.tables import broken_row, read_table
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
+from spiritlm_pl.conversations.readers import COMMAND
 from spiritlm_pl.corpora.files import read_text
 from spiritlm_pl.corpora.manifest import named
+from spiritlm_pl.corpora.plain_tables import broken_row, read_table
 
 Microphone = Literal["near", "far", "all"]
-FSC_COLUMNS = ("path", "transcription", "action", "object", "location")
+FSC_COLUMNS = ("path", "transcription", *COMMAND)
 FSC_FOLDER = "fluent_speech_commands_dataset"
 FSC_SPLITS, SLURP_SPLITS = ("train", "valid", "test"), ("train", "devel", "test")
 SLURP_AUDIO = ("slurp_real", "audio/slurp_real", "dataset/slurp_real", "dataset/slurp/slurp_real")
@@ -45,7 +46,7 @@ def _fluent(root: Path, path: Path) -> Split:
     skipped = list(table.broken)
     seen: dict[str, int] = {}
     for row in table.rows:
-        words = [row.cells[name] for name in ("action", "object", "location")]  # "none" is a word of the label
+        words = [row.cells[name] for name in COMMAND]  # "none" is a word of the label
         audio = root / row.cells["path"]
         if not all(words) or not row.cells["path"]:
             skipped.append(broken_row(path, row.line, "it lacks its path, action, object or location"))

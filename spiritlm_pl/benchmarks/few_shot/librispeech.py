@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spiritlm_pl.benchmarks.few_shot.examples import Corpus, Example, Split
 from spiritlm_pl.benchmarks.readers.files import audio_by_stem, listed
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.files import read_text
 
 LAYOUT = "LibriSpeech"

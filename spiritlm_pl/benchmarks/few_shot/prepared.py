@@ -6,9 +6,9 @@ from pathlib import Path
 
 from spiritlm_pl.benchmarks.few_shot.examples import Corpus, Example, Split
 from spiritlm_pl.benchmarks.readers.files import unique_name
-from spiritlm_pl.benchmarks.readers.tables import Table, broken_row, column_names, read_table
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, named, read_info
+from spiritlm_pl.corpora.plain_tables import Table, broken_row, column_names, read_table
 
 
 def find_prepared(folder: Path) -> Corpus | None:

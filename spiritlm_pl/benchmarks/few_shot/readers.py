@@ -12,7 +12,7 @@ from spiritlm_pl.benchmarks.few_shot.librispeech import find_librispeech
 from spiritlm_pl.benchmarks.few_shot.prepared import find_prepared, find_table
 from spiritlm_pl.benchmarks.few_shot.shots import read_prompts
 from spiritlm_pl.benchmarks.few_shot.stop_word import spoken_word
-from spiritlm_pl.benchmarks.few_shot.template import load_template
+from spiritlm_pl.benchmarks.few_shot.template import load_shot_template
 from spiritlm_pl.benchmarks.items import Reading
 
 STOP_VOICE = "en-us"
@@ -30,13 +30,13 @@ def read_asr(
     template: str | None = None,
     cache: str | None = None,
 ) -> Reading:
-    """Read transcribed recordings as prompts of recognition; see `Drawing`, and `load_template`.
+    """Read transcribed recordings as prompts of recognition; see `Drawing`, and `load_shot_template`.
 
     Raises:
         ValueError: if an option is wrong, or the folder has no layout that is known.
         FileNotFoundError: if the folder or the template is missing.
     """
-    drawing, form = Drawing.of(locals()), load_template("asr", "text", template)
+    drawing, form = Drawing.of(locals()), load_shot_template("asr", "text", template)
     return read_prompts(_transcribed(folder), drawing, form, partial(_no_stop, "asr"), "text")
 
 
@@ -54,14 +54,14 @@ def read_tts(
     whisper: str | None = None,
     cache: str | None = None,
 ) -> Reading:
-    """Read transcribed recordings as prompts of synthesis; see `Drawing`, `load_template` and `spoken_word`.
+    """Read transcribed recordings as prompts of synthesis; see `Drawing`, `load_shot_template` and `spoken_word`.
 
     Raises:
         ValueError: if an option is wrong, or the folder has no layout that is known.
         FileNotFoundError: if the folder, the template or the recording of the stop word is missing.
     """
     check_texts(whisper=whisper)
-    drawing, form = Drawing.of(locals()), load_template("tts", "audio", template)
+    drawing, form = Drawing.of(locals()), load_shot_template("tts", "audio", template)
     stop = partial(spoken_word, form.stop, stop_audio, stop_voice, drawing.cache)
     found = read_prompts(_transcribed(folder), drawing, form, stop, "text")
     notes = [*found.notes, *([EAR] if whisper is None else [])]
@@ -83,13 +83,15 @@ def read_intents(
     microphone: Microphone = "near",
     cache: str | None = None,
 ) -> Reading:
-    """Read recordings with labels as prompts of intent classification; see `Drawing`, `find_slurp`, `load_template`.
+    """Read recordings with labels as prompts of intent classification.
+
+    See `Drawing`, `find_slurp` and `load_shot_template`.
 
     Raises:
         ValueError: if an option is wrong, or the folder has no layout that is known.
         FileNotFoundError: if the folder, a part of it or the template is missing.
     """
-    drawing, form = Drawing.of(locals()), load_template("intents", "label", template)
+    drawing, form = Drawing.of(locals()), load_shot_template("intents", "label", template)
     _check_folder(folder)
     corpus = find_fluent(folder) or find_slurp(folder, microphone) or find_table(folder, "label")
     if corpus is None:

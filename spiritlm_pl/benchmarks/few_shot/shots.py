@@ -10,10 +10,10 @@ from typing import Any
 from spiritlm_pl.benchmarks.few_shot.drawing import Drawing, draws_of, names_of
 from spiritlm_pl.benchmarks.few_shot.examples import Corpus, Example
 from spiritlm_pl.benchmarks.few_shot.prepared import chosen
-from spiritlm_pl.benchmarks.few_shot.template import Template
+from spiritlm_pl.benchmarks.few_shot.template import ShotTemplate
 from spiritlm_pl.benchmarks.items import Labels, PromptItem, Reading
 from spiritlm_pl.benchmarks.readers.files import listed, unique_name
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.generation.types import Piece, Speech
 
 
@@ -41,14 +41,14 @@ class ShotItem(PromptItem):
         recording: recording of the example that is asked for; None if it is not needed.
     """
 
-    template: Template = field(kw_only=True)
+    template: ShotTemplate = field(kw_only=True)
     texts: Texts = field(kw_only=True)
     language: str = ""
     recording: Path | None = None
 
 
 def read_prompts(
-    corpus: Corpus, drawing: Drawing, template: Template, stop: Callable[[], Speech], reference: str
+    corpus: Corpus, drawing: Drawing, template: ShotTemplate, stop: Callable[[], Speech], reference: str
 ) -> Reading:
     """Read the items of a benchmark, each after the shots of each draw.
 
@@ -88,7 +88,7 @@ def read_prompts(
 def _items(
     asked: Sequence[tuple[str, Example]],
     shots: Sequence[Sequence[Example]],
-    template: Template,
+    template: ShotTemplate,
     cache: Path,
     stop: Speech | None,
     reference: str,
@@ -129,12 +129,12 @@ def _items(
     return items, skipped
 
 
-def _filled(template: Template, spans: Any, one: Example, cache: Path, stop: Speech | None) -> Iterator[Piece]:
+def _filled(template: ShotTemplate, spans: Any, one: Example, cache: Path, stop: Speech | None) -> Iterator[Piece]:
     speech = Speech(one.file(cache)) if "audio" in template.fields else Speech()
     yield from template.filled(spans, speech, {"text": one.text, "label": one.label}, stop)
 
 
-def _check_fields(template: Template, examples: Sequence[Example], reference: str) -> None:
+def _check_fields(template: ShotTemplate, examples: Sequence[Example], reference: str) -> None:
     for name in sorted({*template.fields, reference} - {"audio"}):
         lacking = [one.id for one in examples if not getattr(one, name).strip()]
         if lacking:

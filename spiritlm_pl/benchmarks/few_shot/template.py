@@ -27,7 +27,7 @@ Span: TypeAlias = tuple[Modality, tuple[str, ...]]  # literal texts and fields i
 
 
 @dataclass(frozen=True)
-class Template:
+class ShotTemplate:
     """Form of the prompts of a task.
 
     Attributes:
@@ -93,7 +93,7 @@ class Template:
         return (found.partition(self.after)[0] if self.after else found).strip()
 
 
-def load_template(task: str, answer: str, source: str | Path | None = None) -> Template:
+def load_shot_template(task: str, answer: str, source: str | Path | None = None) -> ShotTemplate:
     """Load the template of a task.
 
     Args:
@@ -121,12 +121,12 @@ def load_template(task: str, answer: str, source: str | Path | None = None) -> T
     if wrong is not None:
         raise ValueError(f"{wrong} of a template must be a text, but is {values[wrong]!r} in {path} instead")
     try:
-        return make_template(values["shot"], values["query"], values.get("stop", "").strip(), answer)
+        return make_shot_template(values["shot"], values["query"], values.get("stop", "").strip(), answer)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def make_template(shot: str, query: str, stop: str, answer: str) -> Template:
+def make_shot_template(shot: str, query: str, stop: str, answer: str) -> ShotTemplate:
     """Make a template of its texts.
 
     Args:
@@ -159,7 +159,7 @@ def make_template(shot: str, query: str, stop: str, answer: str) -> Template:
     before = _MARKER.sub("", before).strip()
     if "{" in before + (after if written else ""):
         raise ValueError(f"shot must have no other field than {field} after query, but goes on with {rest!r}")
-    return Template(spans, asked, stop, answer, before if written else "", after.strip() if written else "")
+    return ShotTemplate(spans, asked, stop, answer, before if written else "", after.strip() if written else "")
 
 
 def _spans(text: str) -> tuple[Span, ...]:

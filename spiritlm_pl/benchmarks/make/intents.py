@@ -17,7 +17,7 @@ from spiritlm_pl.benchmarks.make.labelled_texts import fill_some, templates_of
 from spiritlm_pl.benchmarks.make.miniature import Miniature, Part, Recording, as_csv, as_jsonl
 from spiritlm_pl.benchmarks.make.settings import Settings, read_yaml
 from spiritlm_pl.benchmarks.make.speaking import check_sayable
-from spiritlm_pl.benchmarks.make.templates import Template, read_lists
+from spiritlm_pl.benchmarks.make.templates import SlottedTexts, read_lists
 from spiritlm_pl.corpora.synthetic.espeak import Voice
 
 LAYOUTS = ("fsc", "slurp")
@@ -36,7 +36,7 @@ class Intent:
     action: str
     object: str
     location: str
-    say: tuple[Template, ...]
+    say: tuple[SlottedTexts, ...]
 
     @property
     def label(self) -> dict[str, str]:

@@ -8,14 +8,14 @@ from typing import Any
 from spiritlm_pl.benchmarks.make.grammars import FOLDER
 from spiritlm_pl.benchmarks.make.settings import Settings, read_yaml
 from spiritlm_pl.benchmarks.make.speaking import check_sayable
-from spiritlm_pl.benchmarks.make.templates import Template, read_lists
+from spiritlm_pl.benchmarks.make.templates import SlottedTexts, read_lists
 
 BUILT_IN = FOLDER / "salmon.yaml"
 
 
 def read_texts(
     settings: Settings, key: str, labels: Sequence[str], built_in: Path = BUILT_IN
-) -> dict[str, list[Template]]:
+) -> dict[str, list[SlottedTexts]]:
     """Read the templates of each label from one section of a grammar.
 
     Args:
@@ -41,7 +41,7 @@ def read_texts(
     return {label: templates_of(texts, lists, f"{key}.{label} of {path}") for label, texts in section.items()}
 
 
-def templates_of(texts: Any, lists: Mapping[str, Any], where: str) -> list[Template]:
+def templates_of(texts: Any, lists: Mapping[str, Any], where: str) -> list[SlottedTexts]:
     """Read a list of texts with slots.
 
     Raises:
@@ -51,11 +51,11 @@ def templates_of(texts: Any, lists: Mapping[str, Any], where: str) -> list[Templ
         raise ValueError(f"texts must be a list of texts in quotes, but {where} is {texts!r} instead")
     if len(set(texts)) < len(texts):
         raise ValueError(f"texts must be different, but {where} holds one twice")
-    return [Template([text], lists, where) for text in texts]
+    return [SlottedTexts([text], lists, where) for text in texts]
 
 
 def draw_texts(
-    templates: Mapping[str, Sequence[Template]], settings: Settings, draw: random.Random, key: str
+    templates: Mapping[str, Sequence[SlottedTexts]], settings: Settings, draw: random.Random, key: str
 ) -> list[tuple[str, str]]:
     """Draw different texts, the labels in turn.
 
@@ -75,7 +75,7 @@ def draw_texts(
     return [text for turn in zip(*drawn, strict=True) for text in turn][: settings.count]
 
 
-def fill_some(templates: Sequence[Template], count: int, draw: random.Random) -> list[str]:
+def fill_some(templates: Sequence[SlottedTexts], count: int, draw: random.Random) -> list[str]:
     """Fill templates in random ways, all of them about as often as the number of their ways allows."""
     order = draw.sample(range(len(templates)), len(templates))
     left = {place: templates[place].draw(min(count, templates[place].capacity), draw) for place in order}

@@ -16,7 +16,7 @@ from spiritlm_pl.benchmarks.make.miniature import Miniature, Part, Recording, as
 from spiritlm_pl.benchmarks.make.settings import Settings, read_yaml
 from spiritlm_pl.benchmarks.make.slm21 import SPLITS, index_entry
 from spiritlm_pl.benchmarks.make.speaking import check_sayable
-from spiritlm_pl.benchmarks.make.templates import Template, read_lists
+from spiritlm_pl.benchmarks.make.templates import SlottedTexts, read_lists
 from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.corpora.synthetic.espeak import Voice
 
@@ -30,7 +30,7 @@ class PairTemplate:
 
     type: str
     subtype: str
-    template: Template
+    template: SlottedTexts
 
 
 def read_pairs(settings: Settings) -> list[PairTemplate]:
@@ -66,7 +66,7 @@ def _read_pair(pair: Any, lists: Any, where: str) -> PairTemplate:
             raise ValueError(f"{name} must be a text, but is {value!r} in {where} instead")
     if pair["right"] == pair["wrong"]:
         raise ValueError(f"right and wrong must differ, but both are {pair['right']!r} in {where}")
-    return PairTemplate(pair["type"], pair["subtype"], Template([pair["right"], pair["wrong"]], lists, where))
+    return PairTemplate(pair["type"], pair["subtype"], SlottedTexts([pair["right"], pair["wrong"]], lists, where))
 
 
 def make_sblimp(settings: Settings) -> Miniature:

@@ -69,7 +69,7 @@ def _read_list(name: str, entries: Any, where: str) -> WordList:
     return WordList(name, tuple(words))
 
 
-class Template:
+class SlottedTexts:
     """Texts with slots that are filled together, such as the right and the wrong sentence of a pair.
 
     Args:

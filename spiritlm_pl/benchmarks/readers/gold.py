@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from spiritlm_pl.benchmarks.items import ChoiceItem, Labels, Reading
+from spiritlm_pl.benchmarks.readers.cells import is_right
 from spiritlm_pl.benchmarks.readers.files import audio_by_stem, listed, unique_name
-from spiritlm_pl.benchmarks.readers.tables import Row, broken_row, is_right, read_table
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.manifest import named
+from spiritlm_pl.corpora.plain_tables import Row, broken_row, read_table
 from spiritlm_pl.generation.types import Piece, Speech, Text
 
 Mode: TypeAlias = Literal["speech", "text"]

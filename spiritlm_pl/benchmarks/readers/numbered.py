@@ -6,7 +6,7 @@ from pathlib import Path
 
 from spiritlm_pl.benchmarks.items import ChoiceItem, Labels, Reading
 from spiritlm_pl.benchmarks.readers.files import listed
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.generation.types import Speech
 
 _STORY = re.compile(r"_(mutual|correct|incorrect)$")

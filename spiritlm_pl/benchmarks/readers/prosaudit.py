@@ -11,7 +11,7 @@ from pathlib import Path
 from spiritlm_pl.benchmarks.items import Labels, Reading
 from spiritlm_pl.benchmarks.readers.files import files_by_folder, listed
 from spiritlm_pl.benchmarks.readers.gold import GoldFormat, read_gold
-from spiritlm_pl.benchmarks.readers.tables import column_names
+from spiritlm_pl.corpora.plain_tables import column_names
 
 COLUMNS = ("filename", "id", "type", "correct")
 

@@ -21,7 +21,7 @@ from spiritlm_pl.benchmarks.readers.parquet import (
     parquet_columns,
     parquet_files,
 )
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.generation.types import Speech
 
 _FILE = re.compile(r"sample_(\d+)_([01])")

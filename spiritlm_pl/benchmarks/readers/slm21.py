@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 from spiritlm_pl.benchmarks.items import ChoiceItem, Labels, Reading
+from spiritlm_pl.benchmarks.readers.cells import whole_number
 from spiritlm_pl.benchmarks.readers.files import files_by_folder, is_audio, unique_name
 from spiritlm_pl.benchmarks.readers.gold import GoldFormat, Mode, check_mode, read_gold
 from spiritlm_pl.benchmarks.readers.numbered import read_numbered
 from spiritlm_pl.benchmarks.readers.parquet import check_cache, extract_audio, num_rows, parquet_columns, parquet_files
-from spiritlm_pl.benchmarks.readers.tables import column_names, whole_number
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
+from spiritlm_pl.corpora.plain_tables import column_names
 from spiritlm_pl.generation.types import Speech
 
 TASKS = ("lexical", "syntactic")

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from spiritlm_pl.benchmarks.readers import parquet
 from spiritlm_pl.benchmarks.readers.files import is_audio, listed
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.files import read_text
 from spiritlm_pl.vocabulary import Modality
 

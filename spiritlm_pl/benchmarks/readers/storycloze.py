@@ -19,7 +19,7 @@ from spiritlm_pl.benchmarks.items import ChoiceItem, Labels, Reading
 from spiritlm_pl.benchmarks.readers.files import files_by_folder, unique_name
 from spiritlm_pl.benchmarks.readers.stories import Kind, Stories, Story, read_stories
 from spiritlm_pl.benchmarks.readers.word_cuts import WordTimes, cut_audio, shared_words, split_text
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.evaluation.choice import DIRECTIONS
 from spiritlm_pl.generation.types import Piece, Speech, Text
 from spiritlm_pl.vocabulary import Modality

@@ -9,7 +9,7 @@ from spiritlm_pl.benchmarks.readers.files import listed
 from spiritlm_pl.benchmarks.stsp.items import Direction, Side, reference_label
 from spiritlm_pl.benchmarks.stsp.labels import LabelMap
 from spiritlm_pl.benchmarks.stsp.samples import Collection, Sample, Shot, is_there
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.generation.types import Piece, Speech, Text
 
 INNER = (".", "stsp_data", "data/stsp_data", "stsp/data/stsp_data")

@@ -13,7 +13,7 @@ from spiritlm_pl.benchmarks.readers.word_cuts import cached_part, split_text
 from spiritlm_pl.benchmarks.stsp.items import Direction, Side, reference_label
 from spiritlm_pl.benchmarks.stsp.labels import LabelMap
 from spiritlm_pl.benchmarks.stsp.samples import Collection, Sample, Shot
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, AudioError, load_waveform
 from spiritlm_pl.corpora.manifest import load_cuts, speaker_of, style_of, word_alignment
 from spiritlm_pl.generation.types import Piece, Speech, Text

@@ -13,7 +13,7 @@ from spiritlm_pl.benchmarks.stsp.items import Direction, SentimentItem
 from spiritlm_pl.benchmarks.stsp.judges import JudgeSource, find_judge
 from spiritlm_pl.benchmarks.stsp.labels import OTHER, Kind, LabelMap
 from spiritlm_pl.benchmarks.stsp.samples import Collection, Sample, check_shots, draw_shots
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.manifest import INFO_FILE
 from spiritlm_pl.generation.types import Piece, Speech, Text
 from spiritlm_pl.storage.user_cache import cache_folder

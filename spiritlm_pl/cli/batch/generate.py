@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spiritlm_pl.cli.batch.items import Item, LinesWriter, file_name, pieces, read_items
+from spiritlm_pl.cli.batch.items import Item, LinesWriter, asked, file_name, read_items
 from spiritlm_pl.generation.types import OUTPUT_MODALITIES, OutputModality, Text
 
 NONE_LEFT = "no new tokens were left (--max-new-tokens)"
@@ -16,10 +16,10 @@ def generate_lines(
 ) -> None:
     """Answer the prompts of JSON lines.
 
-    A line holds `prompt` (a string of words and tokens, or a list of `{"text": ...}` and `{"audio": FILE}`), and may
-    hold `id` and `output`. A line of the answer holds `answers`, for each sample a list of pieces, and
-    `finish_reasons`: for each sample `stop` where the model ended by itself, `length` where it had no new tokens left.
-    At the end, the number of answers that stopped is printed.
+    A line holds `prompt` (a string of words and tokens, or a list of `{"text": ...}` and `{"audio": FILE}`) or
+    `messages`, and may hold `id` and `output`. A line of the answer holds `answers`, for each sample a list of pieces,
+    and `finish_reasons`: for each sample `stop` where the model ended by itself, `length` where it had no new tokens
+    left. At the end, the number of answers that stopped is printed.
 
     Args:
         spirit_lm: model that answers the prompts.
@@ -44,7 +44,7 @@ def generate_lines(
                     wanted = item.get("output", output)
                     if wanted not in OUTPUT_MODALITIES:
                         raise ValueError(f"output must be one of {', '.join(OUTPUT_MODALITIES)}, but is {wanted!r}")
-                    prompt = spirit_lm.encode_prompt(pieces(item.get("prompt")), wanted)
+                    prompt = spirit_lm.encode_prompt(asked(item, "prompt", spirit_lm.vocabulary), wanted)
                     spirit_lm.check_room(prompt)
                     by_output.setdefault(wanted, []).append((item, prompt))
                 except (ValueError, OSError) as error:

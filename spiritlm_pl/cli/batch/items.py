@@ -18,7 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from spiritlm_pl.corpora.files import files_below, plain_name, short_name
 
 if TYPE_CHECKING:
+    from spiritlm_pl.generation.prompt import Prompting
     from spiritlm_pl.generation.types import Piece
+    from spiritlm_pl.vocabulary import Vocabulary
 
 Item = dict[str, Any]
 STANDARD = "-"
@@ -110,6 +112,21 @@ def pieces(found: Any) -> "list[Piece] | str":
     if not isinstance(found, list) or not all(isinstance(one, dict) and set(one) in PROMPT_PIECES for one in found):
         raise ValueError(f"a prompt must be a string or a list of text and audio, but is {found!r} instead")
     return [Text(str(one["text"])) if "text" in one else Speech(str(one["audio"])) for one in found]
+
+
+def asked(item: Item, key: str, vocabulary: "Vocabulary") -> "Prompting":
+    """Read what a line asks: its `messages`, or else the prompt under a key, as `pieces` does.
+
+    Raises:
+        ValueError: if it has both, or neither can be read.
+    """
+    if "messages" not in item:
+        return pieces(item.get(key))
+    if key in item:
+        raise ValueError(f"a line must have {key} or messages, but has both")
+    from spiritlm_pl.generation.messages import dialogue_of
+
+    return dialogue_of(item, vocabulary)
 
 
 class LinesWriter:

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from spiritlm_pl.cli.batch.items import MODEL, STANDARD, LinesWriter, best_device, pieces, read_items
+from spiritlm_pl.cli.batch.items import MODEL, STANDARD, LinesWriter, asked, best_device, pieces, read_items
 from spiritlm_pl.interop.release.layout import Variant
 
 
@@ -11,7 +11,9 @@ def score(
     *inputs: str,
     out: Path | None = None,
     model: Path = MODEL,
+    lm: Path | None = None,
     adapter: Path | None = None,
+    template: str | None = None,
     variant: Variant | None = None,
     device: str | None = None,
     batch_size: int = 16,
@@ -22,7 +24,8 @@ def score(
     A line of the input holds a context and its hypotheses: strings in which [Text], [Speech], [Hu5] ... are tokens, or
     lists such as [{"audio": "a.wav"}, {"text": "the mat"}]. A line of the output holds, for each hypothesis, the summed
     log-likelihood, the number of tokens and the mean, and which one is best by the mean (null for a tie). The end of a
-    document is not scored.
+    document, or of a turn, is not scored. A line may have messages (a role and a content each) in place of the context;
+    the hypotheses are then answers of the assistant.
 
     Examples:
         spiritlm score items.jsonl --out scores.jsonl
@@ -32,7 +35,11 @@ def score(
         inputs: files of JSON lines; - or no file reads standard input.
         out: file that lines are appended to; items that are already in it are skipped. Standard output if left out.
         model: model folder, or directory of the published release.
+        lm: folder of the language model; MODEL/lm if left out.
         adapter: folder of an adapter that was trained on this model (LoRA), to use with it; none if left out.
+        template: form in which a tuned model is asked: the name of a task or "chat", if it was tuned on that; or a YAML
+            file. The context is then the user's turn, and a hypothesis the assistant's. If left out, only messages are
+            asked by a template: "chat", or the only one.
         variant: base or expressive, if the published release holds both.
         device: device to compute on, such as cpu, cuda or cuda:1; if left out, cuda where available, else cpu.
         batch_size: number of items that are computed together.
@@ -51,10 +58,16 @@ def score(
     from transformers.utils.logging import disable_progress_bar
 
     from spiritlm_pl.generation import LoadOptions, SpiritLM
+    from spiritlm_pl.generation.asking import find_template, trained_templates
+    from spiritlm_pl.generation.loading import ModelFolders
 
     disable_progress_bar()  # the bar of reading the weights would disturb the output
     loading = LoadOptions(device=best_device(device), dtype=dtype, adapter=adapter)
-    spirit_lm = SpiritLM.from_pretrained(model, variant, loading)
+    path = model if lm is None else ModelFolders.find(model, lm)
+    form = None if template is None else find_template(trained_templates(path, adapter), template)
+    spirit_lm = SpiritLM.from_pretrained(path, variant, loading)
+    if form is not None:
+        spirit_lm = spirit_lm.asked_by(form)
     with writer:
         for start in range(0, len(items), batch_size):
             good, encoded = [], []
@@ -64,7 +77,8 @@ def score(
                     if not isinstance(listed, list):
                         raise ValueError(f"hypotheses must be a list, but is {listed!r} instead")
                     hypotheses = [pieces(one) for one in listed]
-                    encoded.append(spirit_lm.encode_choice(pieces(item.get("context")), hypotheses))
+                    context = asked(item, "context", spirit_lm.vocabulary)
+                    encoded.append(spirit_lm.encode_choice(context, hypotheses))
                     good.append(item)
                 except (ValueError, OSError) as error:
                     writer.write(item, error=str(error))

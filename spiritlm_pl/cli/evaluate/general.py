@@ -69,6 +69,8 @@ def choice(
     kind: Literal["stories", "sentences"] = "stories",
     items: int | None = None,
     seed: int = 0,
+    rivals: Literal["any", "near"] = "any",
+    scores: str | None = None,
     device: str = "cpu",
     dtype: Literal["stored", "float32", "bfloat16", "float16"] = "stored",
 ) -> None:
@@ -87,20 +89,27 @@ def choice(
             others) in their middle.
         items: largest number of contexts; all if left out.
         seed: seed of the choice of pairs.
+        rivals: wrong continuations are those of any other utterance, or of a near one: the one whose continuation has
+            the largest share of words of this utterance, which is harder.
+        scores: JSON file that each item's log-likelihoods per token are written to; none if left out.
         device: device to compute on: cpu, cuda, cuda:1, ...
         dtype: number format of the weights; stored keeps that of the folder.
     """
     import torch
 
     from spiritlm_pl.data.unit_corpus import UnitCorpus
-    from spiritlm_pl.evaluation.choice import choice_items, evaluate_choice
+    from spiritlm_pl.evaluation.choice import choice_items, score_choices
     from spiritlm_pl.lm.folder import load_lm
     from spiritlm_pl.runtime.devices import check_device
 
     number_format = None if dtype == "stored" else getattr(torch, dtype)
     network, tokenizer, vocabulary = load_lm(lm, check_device(device), number_format)
-    pairs = choice_items(UnitCorpus(units, split), tokenizer, vocabulary, kind=kind, num_items=items, seed=seed)
-    results = evaluate_choice(network, pairs, vocabulary, opening=tokenizer.opening)
+    corpus = UnitCorpus(units, split)
+    pairs = choice_items(corpus, tokenizer, vocabulary, kind=kind, num_items=items, seed=seed, rivals=rivals)
+    scored = score_choices(network, pairs, vocabulary, opening=tokenizer.opening)
+    results = scored.results()
+    if scores is not None:
+        write_report(scores, scored.to_dict())
     write_report(out, {name: result.to_dict() for name, result in results.items()})
     for name, result in results.items():
         print(

@@ -19,9 +19,10 @@ def conversations(
 ) -> None:
     """Check conversations of text and audio, and make a corpus of their audio that is tokenised like any.
 
-    The source is JSON lines (also compressed), lists in JSON, Parquet, or a folder of Dataset.save_to_disk, whose rows
-    have `messages` (OpenAI, transformers), `conversations` (sharegpt), `turns`; or, with a task, columns of audio and
-    text. What cannot be used is left out, counted and listed. Then:
+    The source is JSON lines (also compressed), lists in JSON, Parquet, csv or tsv, or a folder of Dataset.save_to_disk,
+    whose rows have `messages` (OpenAI, transformers), `conversations` (sharegpt), `turns`; or, with a task, columns of
+    audio and text or label. Rows that say by `split` what is held out keep their splits. What cannot be used is left
+    out, counted and listed. Then:
 
         spiritlm predict --config tokenize/base --data.init_args.corpora '[OUT]' ...
         spiritlm build-conversations '[UNITS]' LM BLOCKS --records '[OUT]'
@@ -30,9 +31,10 @@ def conversations(
         spiritlm prepare conversations '[chat.jsonl]' data/chat
         spiritlm prepare conversations '[train-00000.parquet]' data/commands --task asr
         spiritlm prepare conversations '[dialogues.json]' data/dialogues --audio-root /data/wavs
+        spiritlm prepare conversations '[fsc/data/train_data.csv]' data/intents --task intent --audio-root fsc
 
     Args:
-        source: files, folders and patterns of conversations.
+        source: files, folders and patterns of conversations; csv and tsv files are named one by one or by a pattern.
         out: folder to write: a corpus, and conversations-SPLIT.jsonl beside it.
         task: what rows of audio and text (or label) become: "asr", "tts" or "intent"; left out where rows hold turns.
         audio_root: folder to which paths of audio are relative; left out, the folder of their file.
@@ -45,7 +47,7 @@ def conversations(
         num_jobs: number of processes; one per core if left out.
     """
     from spiritlm_pl.conversations.prepare import prepare_conversations
-    from spiritlm_pl.corpora.manifest import read_info
+    from spiritlm_pl.corpora.layout import read_info
 
     counts, skipped = prepare_conversations(
         source,

@@ -21,6 +21,7 @@ GROUPS = {
         "out",
         "benchmark",
         "scorer",
+        "template",
         "options",
         "split",
         "directions",
@@ -41,8 +42,9 @@ def preferences(
     scorer: str | None = None,
     benchmark: str | None = None,
     options: dict[str, Any] | None = None,
-    split: Literal["train", "validation", "test"] = "train",
-    directions: tuple[Direction, ...] = ("speech_to_speech",),
+    template: str | None = None,
+    split: Literal["train", "validation", "test"] | None = None,
+    directions: tuple[Direction, ...] | None = None,
     prompt_seconds: float = 3.0,
     prompt_words: int = 10,
     first: int | None = None,
@@ -93,8 +95,12 @@ def preferences(
             without options writes OUT/answers.csv, in which people fill in the column score.
         benchmark: benchmark whose right and wrong hypotheses become pairs, such as tstorycloze; none if left out.
         options: options of the scorer or of the benchmark.
-        split: split of a corpus.
-        directions: from which modality to which, for a tokenised corpus, and for beginnings of speech or text.
+        template: form in which a tuned model is asked, for prompts and for JSON lines of pairs: the name of a task or
+            "chat", if it was tuned on that; or a YAML file. A prompt is then the user's turn, and a continuation the
+            assistant's. If left out, only lines with messages are asked by a template: "chat", or the only one.
+        split: split of a corpus; train if left out.
+        directions: from which modality to which, for a tokenised corpus, and for beginnings of speech or text;
+            speech_to_speech if left out.
         prompt_seconds: length of the beginnings of recordings, in seconds.
         prompt_words: number of words of the beginnings of texts.
         first: number of prompts, or without a scorer of pairs, that are taken in order; all if left out.
@@ -145,11 +151,18 @@ def preferences(
         num_samples=num_samples,
         batch_size=batch_size,
     )
+    from_source = PreferenceSource(
+        source, split, directions, prompt_seconds, prompt_words, first, output, seed, benchmark
+    )
     given = None if scorer is None else _scorer(scorer, options or {}, Path(out))
-    spirit_lm, folders = _load(model, lm, speech_tokenizer, vocoder, device, dtype)
-    from_source = PreferenceSource(source, split, directions, prompt_seconds, prompt_words, first, output, seed)
+    if template is not None and (benchmark is not None or (scorer is None and not from_source.lines)):
+        raise ValueError(
+            f"template must be left out unless there are prompts or JSON lines, but is {template}: hypotheses of "
+            "benchmarks and endings of stories continue what is before them"
+        )
+    spirit_lm, folders = _load(model, lm, speech_tokenizer, vocoder, device, dtype, template)
     if scorer is None:
-        found = from_source.pairs(spirit_lm, benchmark, options or {})
+        found = from_source.pairs(spirit_lm, options or {})
     else:
         sampled = _sampled(from_source, spirit_lm, folders, Path(out), scorer, given, settings, rules)
         if sampled is None:
@@ -160,6 +173,7 @@ def preferences(
         "scorer": scorer,
         "benchmark": benchmark,
         "options": options,
+        "template": template,
         "rules": vars(rules),
     }
     manifest = store(
@@ -245,18 +259,22 @@ def _load(
     vocoder: Path | None,
     device: str | None,
     dtype: str | None,
+    template: str | None = None,
     alone: bool = False,
 ) -> "tuple[SpiritLM, ModelFolders]":
     from transformers.utils.logging import disable_progress_bar
 
     from spiritlm_pl.generation import LoadOptions, SpiritLM
+    from spiritlm_pl.generation.asking import find_template, trained_templates
     from spiritlm_pl.generation.loading import ModelFolders
 
     disable_progress_bar()  # the bar of reading the weights would disturb the output
     folders = ModelFolders.find(model, lm, speech_tokenizer, vocoder)
     if alone:
         folders = ModelFolders(folders.lm)
-    return SpiritLM.from_pretrained(folders, None, LoadOptions(device=best_device(device), dtype=dtype)), folders
+    form = None if template is None else find_template(trained_templates(folders), template)
+    spirit_lm = SpiritLM.from_pretrained(folders, None, LoadOptions(device=best_device(device), dtype=dtype))
+    return spirit_lm if form is None else spirit_lm.asked_by(form), folders
 
 
 def _scorer(name: str, options: dict[str, Any], out: Path) -> Any:
@@ -299,10 +317,10 @@ def _sampled(
     from dataclasses import asdict
 
     from spiritlm_pl.cli.batch.candidates import lines_file, sample, score, write_form
-    from spiritlm_pl.contracts.batches import Skipped
+    from spiritlm_pl.contracts.skipped import Skipped
+    from spiritlm_pl.lm.identity import model_hash
     from spiritlm_pl.preferences.contract import KeptScorer
     from spiritlm_pl.preferences.identity import content_hash
-    from spiritlm_pl.preferences.reference import model_hash
     from spiritlm_pl.preferences.selection import select
     from spiritlm_pl.preferences.sources import FoundPairs
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from spiritlm_pl.corpora.manifest import read_info
+from spiritlm_pl.corpora.layout import read_info
 
 
 def report(out: str | Path) -> None:

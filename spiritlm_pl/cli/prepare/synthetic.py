@@ -1,5 +1,7 @@
 """Commands that make synthetic corpora, spoken by eSpeak NG."""
 
+from typing import Literal
+
 from spiritlm_pl.cli.prepare.report import report
 
 
@@ -12,12 +14,14 @@ def stories(
     validation_fraction: float = 0.05,
     test_fraction: float = 0.125,
     num_jobs: int | None = None,
+    difficulty: Literal["easy", "hard"] = "easy",
 ) -> None:
-    """Make a corpus of four-sentence stories of a built-in grammar, spoken by eSpeak NG with exact word times.
+    """Make a corpus of short stories of a built-in grammar, spoken by eSpeak NG with exact word times.
 
     Examples:
         spiritlm prepare stories data/corpora/stories
         spiritlm prepare stories data/corpora/stories --count 500 --voices '[en-us, en-gb+f2]' --speed 180
+        spiritlm prepare stories data/corpora/hard_stories --difficulty hard
 
     Args:
         out: the corpus folder to write.
@@ -28,6 +32,9 @@ def stories(
         validation_fraction: share of the stories in the validation split.
         test_fraction: share of the stories in the test split.
         num_jobs: number of processes; if not given, one per core.
+        difficulty: easy, four sentences of 67 words; or hard, seven sentences of about 120 words with more animals,
+            places and things, in which a rival has a place and a thing of his own, and the last sentence names again
+            what was named long before.
     """
     from spiritlm_pl.corpora.synthetic.spoken import speak_stories
 
@@ -40,6 +47,7 @@ def stories(
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
         num_jobs=num_jobs,
+        difficulty=difficulty,
     )
     report(out)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, replaced_corpus, save_corpus, word_alignment
 from spiritlm_pl.corpora.sources.debian import PackageError, licence_notice, package_files

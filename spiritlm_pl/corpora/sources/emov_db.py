@@ -10,7 +10,7 @@ sentence; by its issue 2, only the sentences `arctic_a*` were read. They come in
 import re
 from pathlib import Path
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.ingest import Utterance
 from spiritlm_pl.corpora.sources.folder import audio_files
 

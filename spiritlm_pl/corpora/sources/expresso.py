@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.collect import collect
 from spiritlm_pl.corpora.ingest import Rules, Utterance
 from spiritlm_pl.corpora.manifest import SPLITS

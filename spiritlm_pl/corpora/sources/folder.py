@@ -5,7 +5,7 @@ import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.decoding import AUDIO_SUFFIXES
 from spiritlm_pl.corpora.files import files_below, path_id, read_text
 from spiritlm_pl.corpora.ingest import Utterance

@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.files import read_text
 from spiritlm_pl.corpora.ingest import Utterance
 from spiritlm_pl.corpora.overlaps import MAX_OVERLAP, without_disturbed

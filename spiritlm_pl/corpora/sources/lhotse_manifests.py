@@ -17,7 +17,7 @@ from lhotse.cut import Cut, MonoCut, MultiCut
 from lhotse.serialization import deserialize_item, extension_contains, load_json, load_yaml, open_best
 from lhotse.utils import fastcopy
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 
 Parts = dict[str, list[Cut]]
 _MANIFEST = re.compile(r"(.*?)(cuts|recordings|supervisions)(.*)\.(jsonl|json|yaml)(\.gz)?")

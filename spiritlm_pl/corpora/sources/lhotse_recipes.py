@@ -9,7 +9,7 @@ from typing import Any
 import lhotse
 from lhotse import CutSet, RecordingSet, SupervisionSet, recipes
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.sources.lhotse_manifests import Parts, cuts_of
 
 _OUTPUTS = ("output_dir", "manifest_dir", "workdir")  # folders that a recipe writes to, which need not exist yet

@@ -17,7 +17,7 @@ from lhotse.cut import Cut, MixedCut, MonoCut, MultiCut, PaddingCut
 from lhotse.supervision import AlignmentItem, SupervisionSegment
 from lhotse.utils import fastcopy
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.cut_audio import transforms_of
 from spiritlm_pl.corpora.ingest import Utterance
 from spiritlm_pl.corpora.manifest import Word

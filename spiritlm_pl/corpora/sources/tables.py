@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.files import path_id, read_text
 from spiritlm_pl.corpora.ingest import FILE_SLACK, Utterance
 from spiritlm_pl.corpora.manifest import named

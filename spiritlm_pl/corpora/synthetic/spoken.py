@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from lhotse import MonoCut
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, save_wav, to_mono
 from spiritlm_pl.corpora.files import read_text
 from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, make_cut, save_corpus
 from spiritlm_pl.corpora.splitting import assign_splits, check_fractions
 from spiritlm_pl.corpora.synthetic.espeak import Voice, new_speaker, speaker
-from spiritlm_pl.corpora.synthetic.stories import write_stories
+from spiritlm_pl.corpora.synthetic.stories import Difficulty, write_stories
 from spiritlm_pl.corpora.text.transcripts import split_sentences, spoken_form, unreadable
 from spiritlm_pl.runtime.parallel import parallel_map
 
@@ -118,6 +118,7 @@ def speak_stories(
     validation_fraction: float,
     test_fraction: float,
     num_jobs: int | None = None,
+    difficulty: Difficulty = "easy",
 ) -> dict[str, Any]:
     """Make the corpus of stories; every story is told once, by one of the voices in turn.
 
@@ -130,6 +131,7 @@ def speak_stories(
         validation_fraction: share of the stories in the validation split.
         test_fraction: share of the stories in the test split.
         num_jobs: number of processes; None for one per core.
+        difficulty: easy or hard, as in `write_stories`.
 
     Returns:
         The contents of `corpus.json`.
@@ -137,7 +139,7 @@ def speak_stories(
     out = Path(out)
     check_fractions(validation_fraction, test_fraction)
     speakers = make_voices(voices, speed)
-    stories = write_stories(count, seed)
+    stories = write_stories(count, seed, difficulty)
     lines = [
         Line(
             story.id,
@@ -166,6 +168,7 @@ def speak_stories(
         arguments={
             "count": count,
             "seed": seed,
+            "difficulty": difficulty,
             "voices": list(voices),
             "speed": speed,
             "validation_fraction": validation_fraction,

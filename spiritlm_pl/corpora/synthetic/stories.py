@@ -1,12 +1,17 @@
-"""Four-sentence stories from a small built-in grammar.
+"""Short stories from a small built-in grammar, easy or hard.
 
-The first sentence introduces an animal and a place, the second a thing; the last two name all three again. A
-continuation therefore fits its own beginning and hardly any other, which the cross-modal choice benchmarks measure.
+The first sentence of an easy story introduces an animal and a place, the second a thing; the last two name all three
+again. A continuation therefore fits its own beginning and hardly any other, which the cross-modal choice benchmarks
+measure. A hard story (`hard_stories`) has more to choose from, names others beside, and waits longer with the ending.
 """
 
 import random
 from dataclasses import dataclass
+from typing import Literal
 
+from spiritlm_pl.corpora.synthetic import hard_stories
+
+Difficulty = Literal["easy", "hard"]
 ANIMALS = ("fox", "bear", "cat", "dog", "duck", "frog", "horse", "mouse", "owl", "pig")
 PLACES = ("river", "forest", "garden", "castle", "market", "village", "school", "beach")
 THINGS = ("lamp", "apple", "drum", "kite", "button", "letter", "shoe", "cup")
@@ -39,7 +44,7 @@ class Story:
 
     Attributes:
         id: name of the story, unique for a seed.
-        sentences: its four written sentences.
+        sentences: its written sentences.
         animal: animal that it is about.
         place: place where it happens.
         thing: thing that is found.
@@ -66,12 +71,13 @@ class Story:
         return ends
 
 
-def write_stories(count: int, seed: int = 0) -> list[Story]:
+def write_stories(count: int, seed: int = 0, difficulty: Difficulty = "easy") -> list[Story]:
     """Write distinct random stories.
 
     Args:
         count: number of stories to write.
         seed: seed of the stories; with the same seed, a larger count only adds stories.
+        difficulty: easy, four sentences; or hard, seven, of more animals, places and things.
 
     Raises:
         ValueError: if the count is out of range.
@@ -79,26 +85,33 @@ def write_stories(count: int, seed: int = 0) -> list[Story]:
     largest = 1_000_000
     if not 1 <= count <= largest:
         raise ValueError(f"count must be in [1, {largest}], but is {count} instead")
-    generator = random.Random(f"stories {seed}")
+    hard = difficulty == "hard"
+    generator = random.Random(f"hard stories {seed}" if hard else f"stories {seed}")
     stories: dict[tuple[str, ...], Story] = {}
     while len(stories) < count:
-        words = {
-            "animal": generator.choice(ANIMALS),
-            "place": generator.choice(PLACES),
-            "thing": generator.choice(THINGS),
-            "colour": generator.choice(COLOURS),
-            "time": generator.choice(TIMES),
-            "mood": generator.choice(MOODS),
-        }
-        sentences = tuple(generator.choice(templates).format(**words) for templates in TEMPLATES)
+        words = hard_stories.draw(generator) if hard else _draw(generator)
+        templates = hard_stories.TEMPLATES if hard else TEMPLATES
+        sentences = tuple(generator.choice(forms).format(**words) for forms in templates)
         if sentences not in stories:
-            name = f"story-{seed}-{len(stories):06d}"
+            name = f"{'hard-story' if hard else 'story'}-{seed}-{len(stories):06d}"
             stories[sentences] = Story(name, sentences, words["animal"], words["place"], words["thing"])
     return list(stories.values())
 
 
+def _draw(generator: random.Random) -> dict[str, str]:
+    """Draw the words of an easy story."""
+    return {
+        "animal": generator.choice(ANIMALS),
+        "place": generator.choice(PLACES),
+        "thing": generator.choice(THINGS),
+        "colour": generator.choice(COLOURS),
+        "time": generator.choice(TIMES),
+        "mood": generator.choice(MOODS),
+    }
+
+
 def vocabulary() -> set[str]:
-    """Return all words of the grammar in lower case."""
+    """Return all words of the grammar of easy stories in lower case."""
     fields = (ANIMALS, PLACES, THINGS, COLOURS, TIMES, MOODS)
     fixed = {
         word.strip(".").lower()

@@ -8,14 +8,14 @@ import torch
 from spiritlm_pl.benchmarks.few_shot import judges
 from spiritlm_pl.benchmarks.few_shot.figures import error_figures, intent_figures
 from spiritlm_pl.benchmarks.few_shot.shots import ShotItem, Texts
-from spiritlm_pl.benchmarks.few_shot.template import load_template
+from spiritlm_pl.benchmarks.few_shot.template import load_shot_template
 from spiritlm_pl.benchmarks.few_shot.whisper_text import whisper_normaliser
 from spiritlm_pl.benchmarks.items import AnswerLine
 from spiritlm_pl.generation.types import Answer, Speech, Text
 
 
 def item(task, answer, reference, **others):
-    template = load_template(task, answer)
+    template = load_shot_template(task, answer)
     return ShotItem("seed0/x", (), template.output, (), reference, template=template, texts=Texts(["a"]), **others)
 
 
@@ -106,7 +106,7 @@ def test_judges_of_speech_that_cannot_judge(ear, monkeypatch):
 
 
 def test_labels_match_whatever_their_case_and_spaces():
-    template = load_template("intents", "label")
+    template = load_shot_template("intents", "label")
     asked = ShotItem("x", (), "text", (), "Stop  music", template=template, texts=Texts(["Stop  music", "go on"]))
     answers = [written(text) for text in ("A:stop music", "A: go on", "A:stop music now", "")]
     found = judges.judge_intents(None)([asked] * 4, answers)

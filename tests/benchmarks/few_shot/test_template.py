@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from spiritlm_pl.benchmarks.few_shot.template import load_template, make_template
+from spiritlm_pl.benchmarks.few_shot.template import load_shot_template, make_shot_template
 from spiritlm_pl.generation.spirit_lm import SpiritLM
 from spiritlm_pl.generation.types import Speech, Text
 from spiritlm_pl.streams import UNIT
@@ -31,13 +31,13 @@ def written(tiny_lm, template, spans):
     ],
 )
 def test_the_published_prompts(tiny_lm, task, answer, shot, query):
-    template = load_template(task, answer)
+    template = load_shot_template(task, answer)
     assert written(tiny_lm, template, template.shot) == shot
     assert written(tiny_lm, template, template.query) == query
 
 
 def test_a_prompt_of_shots_has_the_published_tokens(tiny_lm):
-    template, vocabulary, text = load_template("tts", "audio"), tiny_lm[2], tiny_lm[1]
+    template, vocabulary, text = load_shot_template("tts", "audio"), tiny_lm[2], tiny_lm[1]
     pieces = [*template.filled(template.shot, AUDIO, TEXTS, STOP), *template.filled(template.query, AUDIO, TEXTS, STOP)]
     encoded = SpiritLM(*tiny_lm).encode_prompt(pieces, "speech")
     speech = [token for token in encoded.tokens if vocabulary.speech_bounds[0] <= token < vocabulary.speech_bounds[1]]
@@ -58,18 +58,18 @@ def test_a_prompt_of_shots_has_the_published_tokens(tiny_lm):
     ],
 )
 def test_a_transcript_is_cut_at_its_end(answer, found):
-    assert load_template("asr", "text").answered(answer) == found
+    assert load_shot_template("asr", "text").answered(answer) == found
 
 
 def test_a_label_is_read_without_what_precedes_it():
-    assert load_template("intents", "label").answered("A:activate lights bedroom ") == "activate lights bedroom"
-    assert load_template("intents", "label").answered("a lamp") == "a lamp"
+    assert load_shot_template("intents", "label").answered("A:activate lights bedroom ") == "activate lights bedroom"
+    assert load_shot_template("intents", "label").answered("a lamp") == "a lamp"
 
 
 def test_a_template_of_ones_own(tmp_path):
     path = tmp_path / "own.yaml"
     path.write_text('shot: "[Text]Q: {text}\\nA: {label};"\nquery: "[Text]Q: {text}\\nA:"\n')
-    template = load_template("intents", "label", path)
+    template = load_shot_template("intents", "label", path)
     assert template.filled(template.query, AUDIO, TEXTS, None) == [Text("Q: the cat\nA:")]
     assert template.after == ";" and template.answered("stop; Q") == "stop" and template.fields == {"text", "label"}
 
@@ -103,7 +103,7 @@ def test_a_template_of_ones_own(tmp_path):
 )
 def test_templates_that_cannot_be(shot, query, stop, answer, message):
     with pytest.raises(ValueError) as error:
-        make_template(shot, query, stop, answer)
+        make_shot_template(shot, query, stop, answer)
     assert message in str(error.value)
 
 
@@ -119,8 +119,8 @@ def test_templates_that_cannot_be(shot, query, stop, answer, message):
 def test_files_that_are_no_templates(tmp_path, content, message):
     (tmp_path / "own.yaml").write_text(content)
     with pytest.raises(ValueError, match=message):
-        load_template("asr", "text", tmp_path / "own.yaml")
+        load_shot_template("asr", "text", tmp_path / "own.yaml")
     with pytest.raises(FileNotFoundError, match="template must be a YAML file"):
-        load_template("asr", "text", tmp_path / "none.yaml")
+        load_shot_template("asr", "text", tmp_path / "none.yaml")
     with pytest.raises(ValueError, match="template must be the path"):
-        load_template("asr", "text", 5)
+        load_shot_template("asr", "text", 5)

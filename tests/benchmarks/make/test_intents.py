@@ -7,10 +7,11 @@ import pytest
 import soundfile
 import yaml
 
-from spiritlm_pl.benchmarks.make.intents import make_intents
+from spiritlm_pl.benchmarks.make.intents import make_intents, read_intents
 from spiritlm_pl.benchmarks.make.kinds import make_benchmark
 from spiritlm_pl.benchmarks.make.settings import Settings
 from spiritlm_pl.corpora.synthetic.espeak import Voice
+from spiritlm_pl.corpora.synthetic.stories import vocabulary
 
 VOICES = tuple(Voice(name) for name in ("en-us", "en-us+f2", "en-us+m3", "en-us+f4"))
 GERMAN: dict[str, Any] = {
@@ -98,3 +99,12 @@ def test_bad_intents(tmp_path: Path, entries: list[dict[str, Any]], message: str
         make_benchmark("intents", tmp_path / "o", language="de", count=6, files={"grammar": str(grammar)})
     with pytest.raises(ValueError, match="voices must be three or more"):
         make_benchmark("intents", tmp_path / "o", voices=("en-us", "en-gb"))
+
+
+def test_the_example_has_commands_in_the_words_of_the_stories() -> None:
+    grammar = Path(__file__).parents[3] / "examples" / "commands.yaml"
+    settings = Settings(voices=VOICES[:3], count=1200, grammar=grammar, layout="fsc")
+    intents = read_intents(settings)
+    assert len({(one.action, one.object) for one in intents}) == len(intents) == 24
+    texts = {part.text for recording in make_intents(settings).recordings for part in recording.parts}
+    assert {word.strip(".").lower() for text in texts for word in text.split()} <= vocabulary()

@@ -11,7 +11,7 @@ import yaml
 from spiritlm_pl.benchmarks.make.kinds import make_benchmark
 from spiritlm_pl.benchmarks.make.sblimp import make_sblimp
 from spiritlm_pl.benchmarks.make.settings import Settings
-from spiritlm_pl.benchmarks.make.templates import Template, read_lists
+from spiritlm_pl.benchmarks.make.templates import SlottedTexts, read_lists
 from spiritlm_pl.corpora.synthetic.espeak import Voice
 
 POLISH: dict[str, Any] = {
@@ -80,7 +80,7 @@ def test_a_grammar_of_another_language_beside_words(tmp_path: Path) -> None:
 
 def test_slots() -> None:
     lists = read_lists({"who": [{"one": "fox", "many": "foxes"}, {"one": "cat", "many": "cats"}], "how": ["red"]}, "x")
-    template = Template(["{who.one} {who#2.many} {how}", "{who.one}"], lists, "x")
+    template = SlottedTexts(["{who.one} {who#2.many} {how}", "{who.one}"], lists, "x")
     assert template.capacity == 2
     assert {tuple(template.fill(place)) for place in range(2)} == {("fox cats red", "fox"), ("cat foxes red", "cat")}
 

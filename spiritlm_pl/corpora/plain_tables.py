@@ -1,21 +1,18 @@
-"""Tables of a benchmark (`gold.csv`), whose columns are found by name and whose broken rows are told one by one.
+"""Tables of any columns, found by name (`gold.csv`, intents), whose broken rows are told one by one.
 
 Rows are parsed separately: none of these tables has line breaks within a field, and a quote that is not closed would
 otherwise take in all the rows after it.
 """
 
 import csv
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spiritlm_pl.contracts.batches import Skipped
+from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.files import read_text
-from spiritlm_pl.corpora.manifest import named
 
 _DELIMITERS = ",\t;"
-_RIGHT = {"1": True, "true": True, "0": False, "false": False}
 
 
 @dataclass(frozen=True)
@@ -104,32 +101,3 @@ def _header(line: str, required: Sequence[str]) -> tuple[list[str], str]:
     """Return the names of the columns and the delimiter, that which yields most of the required names, or most."""
     tried = [([name.lower() for name in _fields(line, sign) or []], sign) for sign in _DELIMITERS]
     return max(tried, key=lambda one: (sum(name in one[0] for name in required), len(one[0])))
-
-
-def is_right(cell: str) -> bool:
-    """Read a cell of the column "correct".
-
-    Raises:
-        ValueError: if it is neither 1 nor 0.
-    """
-    value = _RIGHT.get(cell.lower().removesuffix(".0"))
-    if value is None:
-        raise ValueError(f"correct must be 1 or 0, but is {cell!r} instead")
-    return value
-
-
-def whole_number(cell: str, name: str) -> int | None:
-    """Read a cell with a whole number from 0; None for an empty one, or NaN.
-
-    Raises:
-        ValueError: if it holds something else.
-    """
-    if not named(cell):
-        return None
-    try:
-        value = float(cell)
-    except ValueError:
-        value = -1.0
-    if not (math.isfinite(value) and value >= 0 and value == int(value)):
-        raise ValueError(f"{name} must be a whole number or empty, but is {cell!r} instead")
-    return int(value)

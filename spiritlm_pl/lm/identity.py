@@ -1,7 +1,8 @@
-"""What makes a base model, by which an adapter tells the one that it belongs to: its weights, and how it computes.
+"""What makes a model, by which adapters and log-likelihoods tell the one that they belong to: its weights and its sums.
 
 The hash of the weights is the same for every way of storing them: files of any size, tied matrices written once or
-twice, float32 or bfloat16. So it is made of values from all over each weight, rounded to bfloat16, without names.
+twice, float32 or bfloat16. So it is made of values from all over each weight, rounded to bfloat16, without names. How a
+model computes is told by the values of its configuration that change anything about it.
 """
 
 import hashlib
@@ -16,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import PreTrainedConfig
 
+from spiritlm_pl.lm.base_model import checkpoint_config, model_folder
+
 VALUES = 65_536  # about as many of each matrix are hashed
 SAFE, PICKLED = "*.safetensors", "pytorch_model*.bin"
 CONSTANTS = (".inv_freq", ".masked_bias")  # endings of what older files hold beside the weights, as 4-D masks
@@ -27,7 +30,22 @@ BOOKKEEPING = (
 )
 
 
-def base_hash(folder: str | Path) -> str:
+def model_hash(checkpoint: str | Path) -> str:
+    """Hash the weights of a model and how it computes, in hexadecimal.
+
+    Args:
+        checkpoint: model folder, or name of a model on the hub that was fetched before.
+
+    Raises:
+        FileNotFoundError, ValueError: as by `weights_hash`, and if there is no such model.
+    """
+    folder = model_folder(str(checkpoint), "checkpoint")
+    weights = weights_hash(folder)
+    told = json.dumps(computation(checkpoint_config(str(folder))), sort_keys=True)
+    return hashlib.sha256(f"{weights} {told}".encode()).hexdigest()
+
+
+def weights_hash(folder: str | Path) -> str:
     """Hash the weights of a model folder, in hexadecimal.
 
     Args:
@@ -40,7 +58,7 @@ def base_hash(folder: str | Path) -> str:
     folder = Path(folder)
     files = sorted(folder.glob(SAFE)) or sorted(folder.glob(PICKLED))
     if not files:
-        raise FileNotFoundError(f"base model must hold weights, but {folder} holds no {SAFE}")
+        raise FileNotFoundError(f"model must hold weights, but {folder} holds no {SAFE}")
     digests = {_digest(value) for file in files for value in _weights(file)}
     return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 
@@ -67,7 +85,7 @@ def _named(file: Path) -> Iterator[tuple[str, Tensor]]:
             for name in opened.keys():  # noqa: SIM118  it is no dictionary
                 yield name, opened.get_tensor(name)
     except (SafetensorError, RuntimeError, EOFError) as error:
-        raise ValueError(f"base model must hold readable weights, but {file} is damaged: {error}") from error
+        raise ValueError(f"model must hold readable weights, but {file} is damaged: {error}") from error
 
 
 def _digest(weight: Tensor) -> bytes:

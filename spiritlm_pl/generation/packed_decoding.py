@@ -1,0 +1,196 @@
+"""Decoding with packed weights, one token of every row at a time: `generate` of `transformers` for models like Llama.
+
+The model's own `forward` reads the prompts; `spiritlm_pl.generation.packed_weights` serves the steps after it. Keys and
+values are kept in float32, in which attention of single queries is faster than in bfloat16, with room for all new
+tokens. Only the rows of allowed tokens of the output layer are computed.
+
+Only decoders built like Llama can be packed, and `spiritlm_pl.lm.probe` compares each family with its own `forward`.
+
+Shapes: B batch, N tokens so far, T places of the cache, H heads, K key-value heads, G = H / K, E head dimension, V rows
+of the embedding.
+"""
+
+import weakref
+from typing import Any, cast
+
+import psutil
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import DynamicCache, LogitsProcessorList, PreTrainedModel
+
+from spiritlm_pl.generation.packed_weights import PackedLayer, PackedModel, can_be_packed
+from spiritlm_pl.generation.stopping import OwnEnds
+from spiritlm_pl.lm import probe
+from spiritlm_pl.lm.likelihood import left_pad
+
+MOST_MEMORY = 0.5  # share of the free memory that packed weights may take
+_packed: "weakref.WeakKeyDictionary[PreTrainedModel, tuple[object, PackedModel]]" = weakref.WeakKeyDictionary()
+
+
+def packed_model(model: PreTrainedModel) -> PackedModel | None:
+    """Return the packed weights of a model; None where it cannot be packed, or memory is short.
+
+    Those of a model without trainable parameters are kept, until a weight changes.
+    """
+    if not can_be_packed(model) or not probe.outcome(model.config, "packed", _packed_difference).right:
+        return None
+    state = [(weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in model.parameters()]
+    kept = _packed.get(model)
+    if kept is not None and kept[0] == state:
+        return kept[1]
+    _packed.pop(model, None)
+    size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    if size > MOST_MEMORY * psutil.virtual_memory().available:
+        return None
+    made = PackedModel(model)
+    if not any(weight.requires_grad for weight in model.parameters()):
+        _packed[model] = state, made
+    return made
+
+
+class PackedDecoding:
+    """Computation of the logits that follow a batch of growing sequences.
+
+    Args:
+        model: model, which reads the prompts.
+        packed: packed weights of the model.
+        mask: places of the prompts (B, T), padded on the left, True where there is a token.
+        room: largest number of tokens that are read after the prompts, one less than are written.
+        allowed: mask (V,) of the tokens that may be generated; the logits of others may be minus infinity.
+        cache: states of the first places of the prompts; None for none.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        packed: PackedModel,
+        mask: Tensor,
+        room: int,
+        allowed: Tensor,
+        cache: DynamicCache | None = None,
+    ) -> None:
+        """Work out positions and masks; the first call reads the prompts."""
+        self.model, self.packed, self.mask, self.room = model, packed, mask, room
+        self.cache: DynamicCache | None = DynamicCache(config=model.config) if cache is None else cache
+        few = 2 * int(allowed.sum()) < len(allowed)
+        self.allowed = allowed.nonzero().squeeze(1) if few else None
+        self.num_rows = len(allowed)
+        self.bias: Tensor | None = None  # (B, 1, 1, T), minus infinity where there is padding
+        if not bool(mask.all()):
+            seen = F.pad(mask, (0, room), value=True)
+            self.bias = torch.zeros(seen.shape).masked_fill_(~seen, -torch.inf)[:, None, None]
+        self.keys: list[Tensor] = []  # of each layer (B, K, T, E)
+        self.values: list[Tensor] = []
+
+    @torch.no_grad()
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Compute the logits (B, V) in float32 that follow tokens (B, N), one more at each call, after the prompts."""
+        if self.cache is not None:
+            logits = self._read(tokens, self.cache)
+            self._prepare(self.cache)
+            self.cache = None
+            return logits
+        return self._next(tokens[:, -1], tokens.shape[1] - 1)
+
+    def _read(self, prompts: Tensor, cache: DynamicCache) -> Tensor:
+        """Fill the cache with prompts (B, T), beyond what it holds of them, and return the logits (B, V)."""
+        known = cache.get_seq_length()
+        positions = (self.mask.cumsum(1) - 1).clamp(min=0)
+        logits: Tensor = self.model(
+            input_ids=prompts[:, known:],
+            attention_mask=None if self.bias is None else self.mask.long(),
+            position_ids=positions[:, known:],
+            cache=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        return logits.float()
+
+    def _prepare(self, cache: DynamicCache) -> None:
+        """Copy the cache to where there is room, and rotate the positions that come."""
+        self.keys = [_with_room(cast(Any, layer).keys, self.room) for layer in cache.layers]
+        self.values = [_with_room(cast(Any, layer).values, self.room) for layer in cache.layers]
+        self.head = self.packed.head(self.allowed)
+        if not self.room:
+            return
+        positions = self.mask.sum(1, keepdim=True) + torch.arange(self.room)
+        cos, sin = self.packed.rotary(next(self.packed.embedding.parameters()), position_ids=positions)
+        half = cos.shape[-1] // 2
+        self.cos = cos.transpose(0, 1).unsqueeze(2).contiguous()  # (room, B, 1, E)
+        self.sin = torch.cat([-sin[..., :half], sin[..., half:]], -1).transpose(0, 1).unsqueeze(2).contiguous()
+
+    def _next(self, tokens: Tensor, place: int) -> Tensor:
+        """Compute the logits (B, V) that follow tokens (B,) at a place of the cache."""
+        hidden: Tensor = self.packed.embedding(tokens)
+        for number, layer in enumerate(self.packed.layers):
+            attended = self._attend(number, layer, layer.inputs(layer.norm(hidden)), place)
+            hidden = layer.output(attended, hidden)
+            gate, up = layer.gates(layer.feed_norm(hidden)).chunk(2, -1)
+            hidden = layer.down(layer.activation(gate) * up, hidden)
+        found = self.head(self.packed.norm(hidden)).float()
+        if self.allowed is None:
+            return found
+        whole = found.new_full((len(found), self.num_rows), -torch.inf)
+        whole[:, self.allowed] = found
+        return whole
+
+    def _attend(self, number: int, layer: PackedLayer, inputs: Tensor, place: int) -> Tensor:
+        """Attend from queries, keys and values (B, (H + 2 K) E) to all places so far, and return (B, H E)."""
+        step = place - self.mask.shape[1]
+        heads = inputs.view(len(inputs), -1, layer.size)
+        turned, value = heads[:, : -layer.groups], heads[:, -layer.groups :]
+        turned = (turned * self.cos[step]).addcmul_(turned.roll(layer.size // 2, -1), self.sin[step])
+        keys, values = self.keys[number], self.values[number]
+        keys[:, :, place], values[:, :, place] = turned[:, layer.heads :], value
+        query = turned[:, : layer.heads].unflatten(1, (layer.groups, -1)).float()  # (B, K, G, E)
+        seen = slice(place + 1)
+        bias = None if self.bias is None else self.bias[..., seen]
+        attended = F.scaled_dot_product_attention(
+            query, keys[:, :, seen], values[:, :, seen], attn_mask=bias, scale=layer.scale
+        )
+        return attended.to(inputs.dtype).flatten(1)
+
+
+def _with_room(states: Tensor, room: int) -> Tensor:
+    """Copy states (B, K, T, E) to a float32 tensor with room for more tokens."""
+    batch, heads, length, size = states.shape
+    whole = torch.zeros(batch, heads, length + room, size)
+    whole[:, :, :length] = states
+    return whole
+
+
+def decode(decoding: PackedDecoding, prompts: Tensor, processors: LogitsProcessorList, ends: OwnEnds) -> Tensor:
+    """Continue prompts (B, T) by one token more than there is room to read; return them (B, N), zeros after an end.
+
+    Args:
+        decoding: computation of the logits.
+        prompts: prompts, padded on the left.
+        processors: what bans tokens and adds sampling noise; the likeliest token after it is taken.
+        ends: what ends a row, beside the ids of its stops.
+    """
+    batch, length = prompts.shape
+    tokens = torch.zeros(batch, length + decoding.room + 1, dtype=torch.long)
+    tokens[:, :length] = prompts
+    ids = torch.tensor(sorted(ends.stops.ids), dtype=torch.long)
+    done = torch.zeros(batch, dtype=torch.bool)
+    for place in range(length, tokens.shape[1]):
+        so_far = cast(torch.LongTensor, tokens[:, :place])
+        scores = processors(so_far, cast(torch.FloatTensor, decoding(so_far)))
+        tokens[:, place] = scores.argmax(-1).masked_fill(done, 0)
+        done = done | torch.isin(tokens[:, place], ids) | ends(tokens[:, : place + 1], scores)
+        if done.all():
+            return tokens[:, length : place + 1]
+    return tokens[:, length:]
+
+
+def _packed_difference(model: PreTrainedModel) -> float:
+    """Return the largest difference between log-probabilities of packed decoding and of the plain `forward`."""
+    sequences = probe.random_tokens((9, 13))
+    everything = torch.ones(cast(Tensor, model.get_input_embeddings().weight).shape[0], dtype=torch.bool)
+    prompts, mask = left_pad([sequence[:-4] for sequence in sequences])
+    decoding = PackedDecoding(model, PackedModel(model), mask, 4, everything)
+    tokens = torch.cat([prompts, torch.tensor([sequence[-4:] for sequence in sequences])], 1)
+    found = torch.stack([decoding(tokens[:, : prompts.shape[1] + new]) for new in range(5)], 1).log_softmax(-1)
+    expected = torch.stack([probe.plain_logits(model, sequence)[-5:].log_softmax(-1) for sequence in sequences])
+    return float((found - expected).abs().max())

@@ -1,0 +1,153 @@
+"""Weights of a language model on a CPU, packed for products with few rows, and several layers in one product.
+
+A step of decoding multiplies a few rows with every weight of the model. oneDNN reads a weight at twice the speed, and
+reuses it for all rows of a batch, when it lies in blocks; torch's linear layers bring it into blocks at each call, or
+not at all. So the weights are copied into blocks before the first step. Queries, keys and values come from one product,
+and so do the two inputs of the gated feed-forward layer; the residual is added by the product's kernel.
+
+Shapes: B batch, D hidden size, V rows of the embedding, A rows of it that are allowed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from spiritlm_pl.lm.logits import decoder
+from spiritlm_pl.lm.loss import LossHead
+
+LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
+ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
+FEED_FORWARD = {"gate_proj", "up_proj", "down_proj", "act_fn"}
+
+
+class PackedLinear:
+    """One or more linear layers of the same input, as one product with weights in oneDNN's blocks.
+
+    Args:
+        weights: matrices (D', D), stacked.
+        biases: bias (D',) of each; None for a layer without one.
+    """
+
+    def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> None:
+        """Copy the weights into blocks."""
+        whole = weights[0] if len(weights) == 1 else torch.cat(list(weights))
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(whole.detach().contiguous(), None)
+        self.bias: Tensor | None = None
+        if any(bias is not None for bias in biases):
+            parts = [w.new_zeros(len(w)) if b is None else b for w, b in zip(weights, biases, strict=True)]
+            self.bias = torch.cat(parts).detach()
+
+    @classmethod
+    def of(cls, *layers: nn.Linear) -> "PackedLinear":
+        """Pack layers."""
+        return cls([layer.weight for layer in layers], [layer.bias for layer in layers])
+
+    def __call__(self, rows: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Map (B, D) to (B, D'), and add a residual (B, D')."""
+        if residual is None:
+            product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, "none", [], "")
+            return product
+        added: Tensor = torch.ops.mkldnn._linear_pointwise.binary(rows, residual, self.weight, self.bias, "add")
+        return added
+
+
+@dataclass(frozen=True)
+class PackedLayer:
+    """Packed weights and other parts of a layer."""
+
+    norm: nn.Module
+    inputs: PackedLinear  # queries, keys and values
+    output: PackedLinear
+    feed_norm: nn.Module
+    gates: PackedLinear  # the gate, and what it is multiplied with
+    down: PackedLinear
+    activation: nn.Module
+    scale: float
+    heads: int
+    groups: int  # key-value heads
+    size: int  # of a head
+
+
+class PackedModel:
+    """Packed weights of a model.
+
+    Args:
+        model: model for which `can_be_packed` is True.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """Copy the weights of all layers; those of the output layer when they are needed."""
+        base: Any = decoder(model)
+        self.embedding: nn.Module = base.embed_tokens
+        self.norm: nn.Module = base.norm
+        self.rotary: nn.Module = base.rotary_emb
+        self.layers = [_packed_layer(layer) for layer in base.layers]
+        self._head: nn.Linear = cast(Any, model.get_output_embeddings())
+        self._whole_head: PackedLinear | None = None
+
+    def head(self, allowed: Tensor | None) -> PackedLinear:
+        """Return the output layer, with only the rows (A,) of allowed tokens, or all of them with None."""
+        weight, bias = self._head.weight, self._head.bias
+        if allowed is not None:
+            return PackedLinear([weight[allowed]], [None if bias is None else bias[allowed]])
+        if self._whole_head is None:
+            self._whole_head = PackedLinear([weight], [bias])
+        return self._whole_head
+
+
+def _packed_layer(layer: Any) -> PackedLayer:
+    attention, feed_forward = layer.self_attn, layer.mlp
+    return PackedLayer(
+        norm=layer.input_layernorm,
+        inputs=PackedLinear.of(attention.q_proj, attention.k_proj, attention.v_proj),
+        output=PackedLinear.of(attention.o_proj),
+        feed_norm=layer.post_attention_layernorm,
+        gates=PackedLinear.of(feed_forward.gate_proj, feed_forward.up_proj),
+        down=PackedLinear.of(feed_forward.down_proj),
+        activation=feed_forward.act_fn,
+        scale=attention.scaling,
+        heads=attention.q_proj.out_features // attention.head_dim,
+        groups=attention.k_proj.out_features // attention.head_dim,
+        size=attention.head_dim,
+    )
+
+
+def can_be_packed(model: PreTrainedModel) -> bool:
+    """Whether a model has the parts of a Llama, as they are, on a CPU in float32 or bfloat16."""
+    dtypes = {weight.dtype for weight in model.parameters()}
+    right = torch.backends.mkldnn.is_available() and model.device.type == "cpu" and len(dtypes) == 1
+    if not right or torch.is_autocast_enabled("cpu") or cast(Any, model)._compiled_call_impl is not None:
+        return False
+    if dtypes == {torch.bfloat16}:
+        right = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    elif dtypes != {torch.float32}:
+        return False
+    base: Any = decoder(model)
+    layers = list(getattr(base, "layers", ()))
+    names = {name for name, _ in base.named_children()}
+    plain = right and bool(layers) and names == {"embed_tokens", "layers", "norm", "rotary_emb"}
+    head = model.get_output_embeddings()
+    plain = plain and (type(head) is nn.Linear or (type(head) is LossHead and head.rows is None))
+    plain = plain and all(_is_plain(layer) for layer in layers)
+    return plain and not any(_is_watched(module) for module in model.modules())
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    parts = dict(layer.named_children())
+    if parts.keys() != LAYER:
+        return False
+    linear = True
+    for name, expected in (("self_attn", ATTENTION), ("mlp", FEED_FORWARD)):
+        own = dict(parts[name].named_children())
+        linear = linear and own.keys() == expected
+        linear = linear and all(type(part) is nn.Linear for key, part in own.items() if key.endswith("_proj"))
+    return linear and {"scaling", "head_dim"} <= vars(parts["self_attn"]).keys()
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Whether something is called with the module, such as the gathering of its weights."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)

@@ -1,0 +1,224 @@
+"""Report on the findings: JSON with all figures, tables in Markdown, and pictures."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from spiritlm_pl.evaluation.paired import PairedEstimate
+from spiritlm_pl.reproduce.findings import (
+    FEWEST_SEEDS,
+    Runs,
+    Told,
+    condition_mean,
+    finding_verdict,
+    findings_file,
+    gaps,
+    statements,
+    title_of,
+)
+from spiritlm_pl.reproduce.plan import Settings, Task
+from spiritlm_pl.reproduce.results import done_steps, read_result
+from spiritlm_pl.reproduce.scaling import scaling
+from spiritlm_pl.runtime.provenance import atomic_path
+
+NOTE = (
+    "Differences are in points, the mean over pairs of runs with the same seed and over the same test items; intervals "
+    "(95 %) take both seeds and items for samples (crossed, Student's t). The paper's figures are those of other data "
+    f"and of models a thousand times larger. Fewer than {FEWEST_SEEDS} pairs of runs are too few for a verdict."
+)
+
+
+def read_runs(folder: Path, tasks: Sequence[Task]) -> Runs:
+    """Read the results of all runs, leaving out steps of other commands or configurations than the plan's."""
+    runs: dict[str, dict[int, Any]] = {}
+    for task in tasks:
+        result = read_result(folder, task.name)
+        done = done_steps(result, task.steps)
+        if task.condition is not None and task.seed is not None and done:
+            steps = {name: result["steps"][name] for name in done}
+            runs.setdefault(task.condition, {})[task.seed] = result | {"steps": steps}
+    return runs
+
+
+def build_report(folder: Path, tasks: Sequence[Task], settings: Settings, only: Sequence[int]) -> dict[str, Any]:
+    """Return the whole report as plain values."""
+    runs = read_runs(folder, tasks)
+    steps = [step for task in tasks for step in read_result(folder, task.name).get("steps", {}).values()]
+    return {
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "settings": {"stories": settings.stories, "budget": settings.budget, "tokenizers": dict(settings.tokenizers)},
+        "code": sorted({step["code"] for step in steps}),
+        "machines": sorted({f"{step['machine']['processor']}, torch {step['machine']['torch']}" for step in steps}),
+        "core_hours": round(sum(step["seconds"] for step in steps) / 3600, 2),
+        "findings": {str(number): _finding(number, runs) for number in only},
+    }
+
+
+def _finding(number: int, runs: Runs) -> dict[str, Any]:
+    described = findings_file()["findings"][number]
+    found = statements(number, runs)
+    means = {
+        condition: {measure: _plain(condition_mean(runs.get(condition, {}), measure)) for measure in described["shown"]}
+        for condition in described["conditions"]
+    }
+    layers = {
+        condition: [gaps(step["figures"]["layers"]) for one in runs[condition].values() for step in _with_layers(one)]
+        for condition in described["conditions"]
+        if condition in runs
+    }
+    return {
+        "title": described["title"],
+        "where": described["where"],
+        "verdict": finding_verdict([one.verdict for one in found if one.main]),
+        "statements": [
+            {
+                "text": one.text,
+                "main": one.main,
+                "difference": _plain(one.estimate),
+                "published": one.published,
+                "verdict": one.verdict,
+            }
+            for one in found
+        ],
+        "conditions": means,
+        "minutes": {condition: _minutes(runs.get(condition, {}).values()) for condition in described["conditions"]},
+        **({"gap_by_layer": layers} if "alignment" in described["shown"] else {}),
+        **({"scaling": scaling(runs, described["conditions"])} if described.get("scaling") else {}),
+    }
+
+
+def _with_layers(result: dict[str, Any]) -> list[dict[str, Any]]:
+    return [step for step in result["steps"].values() if "layers" in step["figures"]]
+
+
+def _plain(estimate: PairedEstimate | None) -> dict[str, Any] | None:
+    return None if estimate is None else estimate.to_dict()
+
+
+def _minutes(results: Any) -> float | None:
+    """Return the mean minutes that a run of a condition took, with its measurements."""
+    taken = [sum(step["seconds"] for step in one["steps"].values()) / 60 for one in results]
+    return round(sum(taken) / len(taken), 2) if taken else None
+
+
+def cell(estimate: dict[str, Any] | None, sign: str = "", digits: int = 1) -> str:
+    """Write an estimate as text, with its interval."""
+    if estimate is None:
+        return "–"
+    value = format(estimate["value"], f"{sign}.{digits}f")
+    if estimate["low"] is None:
+        return value
+    low, high = (format(estimate[end], f"{sign}.{digits}f") for end in ("low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """Write the report as Markdown."""
+    lines = ["| finding | verdict | pairs of runs |", "|---|---|---|"]
+    for number, one in report["findings"].items():
+        pairs = [s["difference"]["seeds"] if s["difference"] else 0 for s in one["statements"] if s["main"]]
+        lines.append(f"| {number}. {one['title']} | **{one['verdict']}** | {min(pairs, default=0)} |")
+    for number, one in report["findings"].items():
+        lines += ["", f"### {number}. {one['title']}: {one['verdict']}", ""]
+        lines += _scaling_lines(one.get("scaling", {}))
+        if one["statements"]:
+            lines += ["| statement | difference | paper | verdict |", "|---|---|---|---|"]
+        for said in one["statements"]:
+            paper = said["published"]
+            beside = "–" if paper is None else f"{paper[0] - paper[1]:+.1f} ({paper[0]:g} and {paper[1]:g})"
+            text = f"**{said['text']}**" if said["main"] else said["text"]
+            lines.append(f"| {text} | {cell(said['difference'], '+')} | {beside} | {said['verdict']} |")
+        titles = [findings_file()["measures"][name]["title"] for name in next(iter(one["conditions"].values()))]
+        lines += ["", f"| condition | {' | '.join(titles)} | runs | minutes a run |", "|---" * (len(titles) + 3) + "|"]
+        for condition, means in one["conditions"].items():
+            seeds = max((mean["seeds"] for mean in means.values() if mean), default=0)
+            minutes = one["minutes"][condition]
+            cells = [*map(cell, means.values()), str(seeds), "–" if minutes is None else f"{minutes:.1f}"]
+            lines.append(f"| {title_of(condition)} | {' | '.join(cells)} |")
+        lines += ["", f"Published: {one['where']}."]
+    settings = report["settings"]
+    made = f"{report['core_hours']} core hours on {'; '.join(report['machines'])}; code {', '.join(report['code'])}"
+    size = f"{settings['stories']} stories, budget {settings['budget']:g}"
+    return "\n".join([*lines, "", f"Bold statements decide. {NOTE}", "", f"{size}; {made}; {report['written']}.", ""])
+
+
+def _scaling_lines(found: dict[str, Any]) -> list[str]:
+    """Write the exponents of the losses as a table."""
+    if not found.get("exponents"):
+        return []
+    lines = [
+        "| loss of | falls with size as N^- | with tokens as D^- | share of growth for tokens |",
+        "|---|---|---|---|",
+    ]
+    for kind, one in found["exponents"].items():
+        cells = [cell(one[name], digits=3) for name in ("size", "tokens")]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def draw(report: dict[str, Any], path: Path) -> None:
+    """Draw the difference of every statement with its interval, beside the paper's; nothing without a difference."""
+    from matplotlib.figure import Figure
+
+    from spiritlm_pl.evaluation.plots import COLOURS
+
+    rows = [
+        (number, said)
+        for number, one in report["findings"].items()
+        for said in one["statements"]
+        if said["difference"] is not None
+    ]
+    if not rows:
+        return
+    figure = Figure(figsize=(9, 1.2 + 0.3 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    numbers = list(report["findings"])
+    for place, (number, said) in enumerate(rows):
+        found = said["difference"]
+        colour = COLOURS[numbers.index(number) % len(COLOURS)]
+        low, high = (found["value"] if found[end] is None else found[end] for end in ("low", "high"))
+        axes.plot([low, high], [place, place], color=colour, linewidth=3 if said["main"] else 1.2)
+        axes.plot(found["value"], place, marker="o", color=colour, ms=6 if said["main"] else 4)
+        if said["published"]:
+            beside = said["published"][0] - said["published"][1]
+            axes.plot(beside, place, marker="D", color="black", fillstyle="none", ms=5, linestyle="")
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(rows)), [f"{number}  {said['text']}" for number, said in rows], fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xlabel("difference in points, 95 % interval over seeds and items (diamonds: the paper's)", fontsize=8)
+    figure.savefig(path, dpi=130)
+
+
+def draw_layers(report: dict[str, Any], path: Path) -> None:
+    """Draw how much more alike both forms of a word are in each layer, mean over seeds; nothing if not measured."""
+    from spiritlm_pl.evaluation.plots import curve_figure
+
+    found = next((one["gap_by_layer"] for one in report["findings"].values() if one.get("gap_by_layer")), None)
+    if not found:
+        return
+    curves = {
+        title_of(name): [sum(layer) / len(layer) for layer in zip(*runs, strict=True)] for name, runs in found.items()
+    }
+    bands = {
+        title_of(name): [(min(layer), max(layer)) for layer in zip(*runs, strict=True)] for name, runs in found.items()
+    }
+    title = "Spoken and written words (mean, smallest and largest over seeds)"
+    curve_figure(curves, bands, (), "layer", "cosine similarity above other words', %", title).savefig(path, dpi=130)
+
+
+def write_report(folder: Path, report: dict[str, Any]) -> list[Path]:
+    """Write report.json, report.md and the pictures; return the paths of those that there are."""
+    for name, text in (("report.json", json.dumps(report, indent=1) + "\n"), ("report.md", markdown(report))):
+        with atomic_path(folder / name) as path:
+            path.write_text(text, encoding="utf-8")
+    draw(report, folder / "report.png")
+    draw_layers(report, folder / "report_layers.png")
+    names = ("report.md", "report.json", "report.png", "report_layers.png")
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def lines(found: Sequence[Told]) -> list[str]:
+    """Return a line for each statement."""
+    return [f"{one.text}: {cell(_plain(one.estimate), '+')}, {one.verdict}" for one in found]

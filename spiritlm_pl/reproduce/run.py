@@ -1,0 +1,123 @@
+"""`spiritlm reproduce`: the paper's findings in miniature, with several seeds."""
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from spiritlm_pl.reproduce.findings import findings_file
+from spiritlm_pl.reproduce.folder import TOKENIZERS, copy_tokenizer, has_tokenizer, shared_settings
+from spiritlm_pl.reproduce.plan import all_tasks, needed_tokenizers, plan_file
+from spiritlm_pl.reproduce.report import build_report, cell, write_report
+from spiritlm_pl.reproduce.results import merge as merge_results
+from spiritlm_pl.reproduce.work import LOGS, Workers
+from spiritlm_pl.runtime.devices import num_cores
+
+DEFAULTS = (2000, 1.0)  # stories, budget
+MAIN_TOKENIZER = "hubert"  # without which there is no run
+
+
+def reproduce(
+    out: str,
+    quickstart: str | None = None,
+    seeds: int = 5,
+    only: list[int] | None = None,
+    stories: int | None = None,
+    budget: float | None = None,
+    jobs: int | None = None,
+    merge: list[str] | None = None,
+    report_only: bool = False,
+) -> None:
+    """Train the paper's ablations in miniature with several seeds, and say which of its findings are seen.
+
+    Run it again after an interrupt: finished runs are kept. Run it at the same time in other terminals, or on other
+    machines that see the same folder: each takes runs that nobody has.
+
+    Examples:
+        spiritlm reproduce findings --quickstart quickstart
+        spiritlm reproduce findings --only '[1, 7]' --seeds 3
+        spiritlm reproduce findings --merge '[from_machine_a, from_machine_b]'
+        spiritlm reproduce findings --report-only true
+
+    Args:
+        out: folder for corpora, runs, results and the report.
+        quickstart: folder of a finished quickstart, whose speech tokenizers are copied to a new `out`.
+        seeds: number of runs of each condition.
+        only: numbers of the findings; all if left out. docs/findings-in-small.md lists them.
+        stories: number of stories, for training and test; 2000 in a new folder.
+        budget: factor that all numbers of training steps are multiplied by; 1 in a new folder.
+        jobs: number of cores to compute on; all if left out.
+        merge: folders of other machines whose results are copied here first.
+        report_only: whether to write the report on what is there, and to run nothing.
+
+    Raises:
+        ValueError: if an argument is out of range, or contradicts what the folder holds.
+        ChildProcessError: if runs have failed; the others are finished first.
+    """
+    known = findings_file()["findings"]
+    chosen = sorted(known) if only is None else list(only)
+    _check(seeds, stories, budget, jobs)
+    if not chosen or not set(chosen) <= set(known):
+        raise ValueError(f"only must be numbers of findings ({', '.join(map(str, known))}), but is {only}")
+    folder, console, start = Path(out), Console(), time.monotonic()
+    if quickstart is not None:
+        for name in needed_tokenizers(_conditions(chosen)):
+            if has_tokenizer(Path(quickstart), name):
+                copy_tokenizer(folder, Path(quickstart), name)
+    for number in list(chosen):
+        lacking = [
+            name for name in needed_tokenizers(_conditions([number])) if not (folder / TOKENIZERS / name).is_dir()
+        ]
+        if lacking and (only is not None or MAIN_TOKENIZER in lacking):
+            where = " and ".join(plan_file()["tokenizers"][name] for name in lacking)
+            raise ValueError(f"quickstart must be the folder of a quickstart that has {where}, but is {quickstart}")
+        if lacking:
+            chosen.remove(number)
+            console.print(f"Finding {number} is left out: there is no tokenizer {', '.join(lacking)} in {quickstart}.")
+    conditions = _conditions(chosen)
+    tokenizers = needed_tokenizers(conditions)
+    settings = shared_settings(folder, tokenizers, stories, budget, DEFAULTS)
+    tasks = all_tasks(settings, conditions, seeds)
+    if merge:
+        console.print(f"{merge_results(folder, merge)} results merged.")
+    failed: set[str] = set()
+    if not report_only:
+        workers = Workers(folder, tasks, jobs or num_cores(), console)
+        console.print(
+            f"{len(workers.wanted)} of {len(tasks)} tasks are to be done in {folder}; logs in {folder / LOGS}."
+        )
+        console.print("Ctrl-C stops, the same command goes on.")
+        failed = workers.run()
+    report = build_report(folder, tasks, settings, chosen)
+    written = write_report(folder, report)
+    console.print(_table(report["findings"]))
+    minutes = (time.monotonic() - start) / 60
+    console.print(f"Done in {minutes:.1f} minutes: {', '.join(map(str, written))}", soft_wrap=True)
+    if failed:
+        raise ChildProcessError(f"{len(failed)} tasks failed ({', '.join(sorted(failed))}); see {folder / LOGS}")
+
+
+def _conditions(chosen: list[int]) -> list[str]:
+    """Return the names of the conditions of some findings, each once."""
+    return list(dict.fromkeys(name for one in chosen for name in findings_file()["findings"][one]["conditions"]))
+
+
+def _check(seeds: int, stories: int | None, budget: float | None, jobs: int | None) -> None:
+    for name, value, least in (("seeds", seeds, 1), ("stories", stories, 20), ("jobs", jobs, 1)):
+        if value is not None and value < least:
+            raise ValueError(f"{name} must be at least {least}, but is {value} instead")
+    if budget is not None and budget <= 0:
+        raise ValueError(f"budget must be positive, but is {budget} instead")
+
+
+def _table(found: dict[str, dict[str, object]]) -> Table:
+    """Return the main statements of all findings as a table for a terminal."""
+    table = Table(title="Findings in small (held-out stories)", title_justify="left")
+    for name in ("finding", "statement", "difference, points", "verdict"):
+        table.add_column(name)
+    for number, one in found.items():
+        for said in one["statements"]:  # type: ignore[attr-defined]
+            if said["main"]:
+                table.add_row(number, said["text"], cell(said["difference"], "+"), said["verdict"])
+    return table

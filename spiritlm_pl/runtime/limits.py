@@ -1,0 +1,22 @@
+"""Limits on numbers in configurations from which no computer would ever finish a network."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+MOST_LAYERS = 10_000  # far more than any model has, and still a list that is made in a moment
+
+
+def check_layers(values: Mapping[str, Any], where: str | Path) -> None:
+    """Check that no network of this configuration has more layers than could ever be built.
+
+    Args:
+        values: values of the configuration by name; those whose names speak of layers, or of depth, are looked at.
+        where: what holds the values, for messages.
+
+    Raises:
+        ValueError: if a number of layers is above 10,000.
+    """
+    for name, value in values.items():
+        if ("layer" in name or name == "depth") and isinstance(value, int | float) and value > MOST_LAYERS:
+            raise ValueError(f"{name} must be at most {MOST_LAYERS} in {where}, but is {value} instead")

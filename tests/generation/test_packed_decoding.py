@@ -1,0 +1,149 @@
+"""Decoding with packed weights gives what `generate` of `transformers` gives, and follows changes of the weights."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel
+
+from spiritlm_pl.generation import GenerationSettings, sampling
+from spiritlm_pl.generation.packed_decoding import PackedDecoding, packed_model
+from spiritlm_pl.generation.packed_weights import can_be_packed
+from spiritlm_pl.generation.sampling import continue_tokens
+from spiritlm_pl.generation.stopping import Stops
+from spiritlm_pl.lm.likelihood import left_pad
+from spiritlm_pl.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary.spirit_lm(num_text=60, num_units=20)
+SIZES = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}
+PROMPTS = [[5, 9, 2, 40, 33, 7, 3], [8, 1], [50, 51, 52, 53, 54]]
+
+
+def network(family: str = "llama", **values: Any) -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(family, **{**SIZES, **values}, vocab_size=VOCABULARY.num_rows)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+    for name, weight in model.named_parameters():  # larger than they are drawn, so that tokens differ from step to step
+        if name.endswith("bias"):
+            torch.nn.init.normal_(weight)
+        elif weight.ndim == 2:
+            weight.mul_(4)
+    return model
+
+
+def answers(model: PreTrainedModel, output: Any = "any", **settings: Any) -> list[list[int]]:
+    options = GenerationSettings(**{"greedy": True, **settings})
+    rows: Sequence[Sequence[int]] = PROMPTS
+    stops = Stops(frozenset({11}))
+    return continue_tokens(
+        model, rows, VOCABULARY, output, options, limits=[30, 25, 30], seeds=[1, 2, 3], eos_id=12, stops=stops
+    )
+
+
+FAMILIES = (
+    ("llama", {}),
+    ("llama", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
+    ("qwen2", {}),
+    ("mistral", {"sliding_window": None}),
+)
+
+
+@pytest.mark.parametrize(("family", "values"), FAMILIES)
+@pytest.mark.parametrize("output", ["any", "speech", "text"])
+def test_answers_are_those_of_generate(
+    family: str, values: dict[str, Any], output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = network(family, **values)
+    assert packed_model(model) is not None
+    ours = answers(model, output), answers(model, output, greedy=False, top_p=0.9)
+    monkeypatch.setattr(sampling, "packed_model", lambda model: None)
+    assert ours == (answers(model, output), answers(model, output, greedy=False, top_p=0.9))
+    assert len({token for row in ours[1] for token in row}) > 5
+
+
+def test_bfloat16_is_as_close_as_the_forward() -> None:
+    exact = network()
+    half = network().to(torch.bfloat16)
+    found = packed_model(half)
+    assert found is not None
+    tokens, mask = left_pad(PROMPTS)
+    new = torch.randint(60, (3, 4), generator=torch.Generator().manual_seed(0))
+    decoding = PackedDecoding(half, found, mask, 4, torch.ones(VOCABULARY.num_rows, dtype=torch.bool))
+    ours = torch.stack([decoding(torch.cat([tokens, new[:, :place]], 1)) for place in range(5)], 1)
+    whole, seen = torch.cat([tokens, new], 1), torch.nn.functional.pad(mask, (0, 4), value=True).long()
+    positions = (seen.cumsum(1) - 1).clamp(min=0)
+    logits = {
+        model.dtype: model(input_ids=whole, attention_mask=seen, position_ids=positions).logits[:, -5:].float()
+        for model in (exact, half)
+    }
+    ours_off = (ours - logits[torch.float32]).square().mean()
+    theirs_off = (logits[torch.bfloat16] - logits[torch.float32]).square().mean()
+    assert 0 < ours_off < 1.5 * theirs_off
+
+
+def test_changed_weights_are_packed_anew() -> None:
+    model = network()
+    first = packed_model(model)
+    assert packed_model(model) is first
+    before = answers(model)
+    with torch.no_grad():
+        model.get_parameter("model.layers.1.mlp.down_proj.weight").neg_()
+    assert packed_model(model) is not first
+    assert answers(model) != before
+
+
+def test_weights_that_are_trained_are_not_kept() -> None:
+    model = network().requires_grad_()
+    assert packed_model(model) is not packed_model(model)
+
+
+def test_what_cannot_be_packed_is_left_to_generate() -> None:
+    assert not can_be_packed(network("gpt_neox", num_key_value_heads=None))
+    assert not can_be_packed(network().half())
+    watched = network()
+    watched.model.layers[0].register_forward_pre_hook(lambda module, given: None)
+    assert not can_be_packed(watched)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not can_be_packed(network())
+    compiled = network()
+    compiled.compile()
+    assert not can_be_packed(compiled)
+
+
+@pytest.mark.parametrize(
+    ("family", "values"),
+    [("granite", {"residual_multiplier": 0.5, "embedding_multiplier": 3.0}), ("mistral", {"sliding_window": 5})],
+)
+def test_families_that_compute_otherwise_are_found_out(family: str, values: dict[str, Any]) -> None:
+    assert packed_model(network(family, **values)) is None
+
+
+def test_memory_that_is_short_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    monkeypatch.setattr("spiritlm_pl.generation.packed_decoding.MOST_MEMORY", 0.0)
+    assert packed_model(model) is None
+
+
+def test_a_cache_that_holds_a_beginning_is_gone_on_with() -> None:
+    model = network()
+    found = packed_model(model)
+    assert found is not None
+    tokens = torch.tensor([PROMPTS[0]])
+    mask = torch.ones_like(tokens, dtype=torch.bool)
+    everything = torch.ones(VOCABULARY.num_rows, dtype=torch.bool)
+    cache = DynamicCache(config=model.config)
+    model(input_ids=tokens[:, :4], cache=cache, use_cache=True)
+    whole, rest = (PackedDecoding(model, found, mask, 1, everything, given) for given in (None, cache))
+    torch.testing.assert_close(rest(tokens), whole(tokens))
+    more = torch.cat([tokens, torch.tensor([[3]])], 1)
+    torch.testing.assert_close(rest(more), whole(more))

@@ -1,0 +1,143 @@
+"""Results are kept step by step, merged between folders, and told in a report."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from spiritlm_pl.reproduce.folder import copy_tokenizer, has_tokenizer, shared_settings
+from spiritlm_pl.reproduce.plan import Settings, Task, all_tasks, plan_file
+from spiritlm_pl.reproduce.report import build_report, markdown, read_runs, write_report
+from spiritlm_pl.reproduce.results import add_step, done_steps, is_complete, merge, read_result, result_path
+from spiritlm_pl.reproduce.run import reproduce
+
+SETTINGS = Settings(100, 1.0, dict.fromkeys(plan_file()["tokenizers"], "abc"))
+DIRECTIONS = ("text_to_text", "speech_to_speech", "speech_to_text", "text_to_speech")
+
+
+def run_of(condition: str, seed: int = 0) -> Task:
+    return next(task for task in all_tasks(SETTINGS, [condition], 5) if task.name == f"{condition}-{seed}")
+
+
+def write_figures(folder: Path, task: Task, points: list[float]) -> None:
+    """Write what the commands of a run leave, and add all its steps."""
+    place = folder / "runs" / task.name
+    (place / "export").mkdir(parents=True, exist_ok=True)
+    (place / "export/metrics.json").write_text(json.dumps({"val/text/loss": 1.5, "train/loss": 3.0}))
+    save_file(
+        {"model.layers.0.a": torch.zeros(2, 3), "model.embed": torch.zeros(9)}, place / "export/model.safetensors"
+    )
+    scores = {name: {"points": points, "right": [], "wrong": []} for name in DIRECTIONS}
+    (place / "scores.json").write_text(json.dumps({"ids": [f"story {n}" for n in range(len(points))]} | scores))
+    layers = [{"layer": n, "same": {"value": 0.5 * points[0]}, "other": {"value": 0.1}} for n in range(3)]
+    (place / "words.json").write_text(json.dumps({"model": layers}))
+    for step in task.steps:
+        add_step(folder, task, step, 30.0, step.command)
+
+
+def test_a_result_grows_by_steps_and_tells_where_it_comes_from(tmp_path: Path) -> None:
+    task = run_of("none")
+    write_figures(tmp_path, task, [1.0, 0.0])
+    result = read_result(tmp_path, task.name)
+    assert is_complete(result, task) and (result["condition"], result["seed"]) == ("none", 0)
+    train = result["steps"]["train"]
+    assert train["figures"]["metrics"] == {"val/text/loss": 1.5}
+    assert train["figures"]["size"] == {"weights": 6}
+    assert train["machine"]["host"] and train["code"] and train["seconds"] == 30.0
+    assert train["command"] == list(task.steps[0].command)
+    add_step(tmp_path, task, task.steps[0], 1.0, ())  # trained anew: what was measured is of no use
+    assert done_steps(read_result(tmp_path, task.name), task.steps) == ["train"]
+
+
+def test_results_of_other_settings_do_not_count(tmp_path: Path) -> None:
+    write_figures(tmp_path, run_of("none"), [1.0])
+    others = all_tasks(Settings(100, 0.5, SETTINGS.tokenizers), ["none"], 1)
+    assert not is_complete(read_result(tmp_path, "none-0"), others[-1])
+    assert read_runs(tmp_path, others) == {}
+
+
+def test_a_broken_result_is_named(tmp_path: Path) -> None:
+    result_path(tmp_path, "none-0").parent.mkdir(parents=True)
+    result_path(tmp_path, "none-0").write_text("{}")
+    with pytest.raises(ValueError, match="none-0.json"):
+        read_result(tmp_path, "none-0")
+
+
+def test_folders_are_merged(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    write_figures(here, run_of("none", 0), [1.0])
+    for seed in (0, 1):
+        write_figures(there, run_of("none", seed), [0.0])
+    assert merge(here, [there]) == 1 and merge(here, [there]) == 0
+    kept = read_result(here, "none-0")["steps"]["choice"]["figures"]["points"]
+    assert kept["speech_to_text"] == [1.0]  # what was here stays
+    assert read_result(here, "none-1") == read_result(there, "none-1")
+    with pytest.raises(ValueError, match="merge must name folders"):
+        merge(here, [tmp_path / "nowhere"])
+
+
+def test_the_report_tells_verdicts_intervals_and_the_paper(tmp_path: Path) -> None:
+    runs = [run_of(name, seed) for name in ("interleaved", "none", "asr_tts") for seed in range(3)]
+    for task in runs:
+        good = task.condition == "interleaved"
+        points = [1.0] * 19 + [float(task.seed != 0)] if good else [0.0] * 15 + [1.0] * 5
+        write_figures(tmp_path, task, points)
+    report = build_report(tmp_path, runs, SETTINGS, [1, 7])
+    first = report["findings"]["1"]
+    assert first["verdict"] == "seen" and report["findings"]["7"]["verdict"] == "seen"
+    said = first["statements"][0]
+    assert said["published"] == (88.6, 71.9) and said["difference"]["seeds"] == 3 and said["difference"]["items"] == 20
+    assert first["statements"][-1]["verdict"] == "too few runs" and first["minutes"]["none"] == 1.5
+    text = markdown(report)
+    assert "| 1. " in text and "**seen**" in text and "+16.7 (88.6 and 71.9)" in text
+    written = write_report(tmp_path, report)
+    assert {path.name for path in written} == {"report.md", "report.json", "report.png", "report_layers.png"}
+    assert all(path.stat().st_size > 500 for path in written)
+
+
+def test_a_report_without_results_has_no_picture(tmp_path: Path) -> None:
+    report = build_report(tmp_path, all_tasks(SETTINGS, ["none"], 1), SETTINGS, [1])
+    assert report["findings"]["1"]["verdict"] == "too few runs"
+    assert {path.name for path in write_report(tmp_path, report)} == {"report.md", "report.json"}
+
+
+def quickstart(folder: Path, weights: bytes) -> Path:
+    for place in plan_file()["tokenizers"].values():
+        (folder / place / "network").mkdir(parents=True)
+        (folder / place / "network/model.safetensors").write_bytes(weights)
+    return folder
+
+
+def test_tokenizers_and_settings_stay_those_of_the_folder(tmp_path: Path) -> None:
+    out, names = tmp_path / "out", list(plan_file()["tokenizers"])
+    first_quickstart, second = quickstart(tmp_path / "a", b"1"), quickstart(tmp_path / "b", b"2")
+    assert has_tokenizer(first_quickstart, names[0]) and not has_tokenizer(tmp_path / "empty", names[0])
+    for name in names * 2:
+        copy_tokenizer(out, first_quickstart, name)
+        with pytest.raises(ValueError, match="quickstart must be the one"):
+            copy_tokenizer(out, second, name)
+    first = shared_settings(out, names, 300, None, (2000, 1.0))
+    assert (first.stories, first.budget) == (300, 1.0) and set(first.tokenizers) == set(names)
+    assert shared_settings(out, names, None, None, (2000, 1.0)) == first
+    with pytest.raises(ValueError, match="stories must be that of"):
+        shared_settings(out, names, 400, None, (2000, 1.0))
+
+
+def test_findings_without_their_tokenizer_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = tmp_path / "plain/model/speech_tokenizer"
+    plain.mkdir(parents=True)
+    (plain / "model.safetensors").write_bytes(b"1")
+    reproduce(str(tmp_path / "out"), str(tmp_path / "plain"), report_only=True)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Finding 5 is left out" in told and "Finding 6 is left out" in told and "Finding 1 is" not in told
+    assert "too few runs" in (tmp_path / "out/report.md").read_text()
+    with pytest.raises(ValueError, match="hubert_2"):
+        reproduce(str(tmp_path / "out"), only=[6], report_only=True)
+    with pytest.raises(ValueError, match="only must be numbers"):
+        reproduce(str(tmp_path / "out"), only=[99])
+    with pytest.raises(ValueError, match="seeds must be at least 1"):
+        reproduce(str(tmp_path / "out"), seeds=0)
+    with pytest.raises(ValueError, match="model/speech_tokenizer"):
+        reproduce(str(tmp_path / "new"))
