@@ -22,7 +22,7 @@ from spiritlm_pl.conversations.rows import rows_of
 from spiritlm_pl.corpora.files import plain_name, short_name
 from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest_any
 from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, replaced_corpus, save_corpus
-from spiritlm_pl.corpora.splitting import assign_splits, by_split, check_fractions
+from spiritlm_pl.corpora.splitting import assign_splits, check_fractions, split_of_part
 from spiritlm_pl.corpora.text_files.files import find_files
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 
@@ -120,13 +120,10 @@ def _check_out(out: Path) -> None:
 
 
 def _split_of(names: Sequence[str], gathered: _Gathered, fractions: tuple[float, float], seed: int) -> dict[str, str]:
-    """Return the split of each conversation: the one that its row tells, or else drawn."""
-    of_parts: dict[str, list[str]] = {}
-    for name in names:
-        of_parts.setdefault(gathered.parts[name], []).append(name)
-    told = by_split(of_parts)
-    if isinstance(told, dict):
-        return {name: split for split, members in told.items() for name in members}
+    """Return the split of each conversation: what its row tells where rows tell what is held out, or else drawn."""
+    told = {name: split_of_part(gathered.parts[name]) for name in names}
+    if {*told.values()} - {None, "train"}:
+        return {name: split or "train" for name, split in told.items()}
     drawn = assign_splits([gathered.contents[name] for name in names], *fractions, seed)
     return {name: drawn[gathered.contents[name]] for name in names}
 

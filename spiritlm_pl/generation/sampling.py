@@ -6,7 +6,7 @@ Shapes: B batch, T tokens.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -346,8 +346,11 @@ def stream_tokens(
     settings: GenerationSettings,
     eos_id: int | None = None,
     stops: Stops | None = None,
+    stopped: Callable[[], bool] | None = None,
 ) -> Iterator[int]:
     """Yield the tokens that `continue_tokens` returns for one prompt, one by one, including the end of the sequence.
+
+    No more are computed once `stopped`, which is called before each, returns True.
 
     Raises:
         ValueError: if the prompt leaves no room in the model's context.
@@ -368,6 +371,8 @@ def stream_tokens(
         mask = torch.ones_like(tokens, dtype=torch.bool)
         decoding = PackedDecoding(model, packed, mask, limit - 1, cast(AllowOnly, processors[0]).mask)
     for _ in range(limit):
+        if stopped is not None and stopped():
+            return
         logits = decoding(tokens) if decoding else _last_logits(model, new if cached else tokens, cache)
         scores = processors(cast(torch.LongTensor, tokens), logits.float())
         new = scores.argmax(-1, keepdim=True)

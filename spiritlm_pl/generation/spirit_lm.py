@@ -3,7 +3,7 @@
 Shapes: S samples, R runs of equal units.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -287,10 +287,9 @@ class SpiritLM:
         settings: GenerationSettings | None = None,
         chunk_frames: int = CHUNK_FRAMES,
         lookahead: int | None = None,
+        stopped: Callable[[], bool] | None = None,
     ) -> Iterator[StreamedPiece | StreamEnd]:
-        """Continue one prompt and yield the answer while it is generated; it is the same that `generate` returns.
-
-        The last item is a `StreamEnd`.
+        """Yield the answer to a prompt while it is generated, the one that `generate` returns, and a `StreamEnd` last.
 
         Args:
             prompt: text and speech in their order, or a string of words and tokens, as in `generate`.
@@ -298,6 +297,7 @@ class SpiritLM:
             settings: sampling options, with `num_samples` 1; None for the defaults.
             chunk_frames: smallest number of frames of speech in one item.
             lookahead: number of frames that must follow before speech is made into audio; see `UnitStream`.
+            stopped: function that is called before every token, and tells that nobody wants the rest; None for none.
 
         Raises:
             ValueError: as in `generate`, and for several samples.
@@ -308,7 +308,7 @@ class SpiritLM:
         encoded = self.encode_prompt(prompt, output)
         shortest = settings.fewest_units(self.vocabulary.layout) if output == "any" else 0
         stops = self._stops(output, settings)
-        tokens = stream_tokens(self.model, encoded, self.vocabulary, output, settings, self.end_token, stops)
+        tokens = stream_tokens(self.model, encoded, self.vocabulary, output, settings, self.end_token, stops, stopped)
         answer: AnswerStream | None = None
         new: list[int] = []
         for token in tokens:

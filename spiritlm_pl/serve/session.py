@@ -250,7 +250,7 @@ class Session:
         def generate() -> None:
             try:
                 with place, self._model:
-                    for item in spirit_lm.stream(prompt, output, settings):
+                    for item in spirit_lm.stream(prompt, output, settings, stopped=closed.is_set):
                         new.put(item)
                         if closed.is_set():
                             return

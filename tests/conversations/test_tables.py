@@ -72,6 +72,21 @@ def test_a_table_that_tells_what_is_held_out_keeps_its_splits(wavs, tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("parts", "sizes"),
+    [
+        (["test"], [0, 0, 12]),  # nothing to train on, but nothing that is held out is trained on
+        (["", "test", "valid"], [4, 4, 4]),
+        (["train"], [6, 3, 3]),  # nothing is told to be held out: drawn
+    ],
+)
+def test_what_is_told_to_be_held_out_stays_so(wavs, tmp_path, parts, sizes):
+    rows = [f"wavs/{n}.wav,word {n},{parts[n % len(parts)]}" for n in range(12)]
+    (wavs / "rows.csv").write_text("\n".join(["path,text,split", *rows]) + "\n")
+    options = {"validation_fraction": 0.25, "test_fraction": 0.25}
+    assert [len(found) for found in prepared(wavs / "rows.csv", tmp_path / "out", "asr", **options).values()] == sizes
+
+
 def test_times_in_a_table_cut_a_recording(wavs, tmp_path):
     (wavs / "times.csv").write_text(
         "path,text,start,end,duration\n"

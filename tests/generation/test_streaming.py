@@ -178,3 +178,18 @@ def test_a_vocoder_that_speaks_no_window_is_heard_at_the_end_of_a_stretch(words)
         *told, end = model.stream(prompt, "speech", settings)
         assert end == StreamEnd("length") and len(told) == 1
         assert torch.equal(told[0].piece.waveform, answer[0].waveform) and len(answer[0].waveform)
+
+
+def test_nothing_is_computed_once_nobody_wants_the_rest(words):
+    asked = iter([False] * 5 + [True] * 100)
+    settings = GenerationSettings(greedy=True, max_new_tokens=40)
+    model = spirit_lm(words, "hifigan", False)
+    prompt = model.encode_prompt([Text("the cat")])
+    some = [*stream_tokens(model.model, prompt, model.vocabulary, "speech", settings, stopped=lambda: next(asked))]
+    assert len(some) == 5 and next(asked)  # asked once more, and no more
+    assert sum(1 for _ in asked) == 100 - 2
+    assert not [
+        item
+        for item in model.stream([Text("the cat")], "speech", settings, stopped=lambda: True)
+        if not isinstance(item, StreamEnd)
+    ]
