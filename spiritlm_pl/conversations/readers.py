@@ -222,8 +222,10 @@ def _seconds(values: Values, names: Sequence[str]) -> float | None:
 
 
 def _role(name: Any) -> str:
-    if not isinstance(name, str) or not name.strip():
+    if name is None:
         raise ValueError("turn without a role")
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError("turn with a role that is no name")
     return ROLES.get(name.strip(), name.strip())
 
 
@@ -234,8 +236,10 @@ def _flag(value: Any) -> bool | None:
 
 
 def _objects(found: Any, name: str) -> list[Values]:
-    if not isinstance(found, list | tuple) or not found or not all(isinstance(one, Mapping) for one in found):
-        raise ValueError(f"{name} that are no list of objects")
+    if isinstance(found, list | tuple) and not found:
+        raise ValueError(f"{name} that are empty")
+    if not isinstance(found, list | tuple) or not all(isinstance(one, Mapping) for one in found):
+        raise ValueError(f"{name} that are {'missing' if found is None else 'no list of objects'}")
     return list(found)
 
 

@@ -10,9 +10,11 @@ import pytest
 import soundfile
 import torch
 
+from spiritlm_pl.cli.batch.items import asked
 from spiritlm_pl.cli.main import main
 from spiritlm_pl.generation import Speech, SpiritLM, Text
 from spiritlm_pl.generation.stream import speech_string
+from spiritlm_pl.vocabulary import Vocabulary
 
 
 @pytest.fixture
@@ -302,3 +304,26 @@ def test_lines_that_are_none_are_told(run, tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit) as exit_:
             main()
         assert exit_.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_null_counts_as_left_out():
+    vocabulary = Vocabulary.spirit_lm(num_text=20, num_units=5)
+    message = {"role": "user", "content": "hello"}
+    assert asked({"messages": None, "prompt": "[Text]a"}, "prompt", vocabulary) == "[Text]a"
+    assert asked({"messages": [message], "prompt": None}, "prompt", vocabulary).turns == [("user", [Text("hello")])]
+    with pytest.raises(ValueError, match="a line must have prompt or messages, but has both"):
+        asked({"messages": [message], "prompt": "[Text]a"}, "prompt", vocabulary)
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        ([], "messages that are empty"),
+        ([5], "messages that are no list of objects"),
+        ([{"role": "user"}], "content that are missing"),
+        ([{"role": 5, "content": "a"}], "turn with a role that is no name"),
+    ],
+)
+def test_wrong_messages_are_told(messages, reason):
+    with pytest.raises(ValueError, match=reason):
+        asked({"messages": messages}, "prompt", Vocabulary.spirit_lm(num_text=20, num_units=5))

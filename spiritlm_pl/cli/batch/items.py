@@ -115,14 +115,14 @@ def pieces(found: Any) -> "list[Piece] | str":
 
 
 def asked(item: Item, key: str, vocabulary: "Vocabulary") -> "Prompting":
-    """Read what a line asks: its `messages`, or else the prompt under a key, as `pieces` does.
+    """Read what a line asks: its `messages`, or else the prompt under a key, as `pieces` does; null counts as left out.
 
     Raises:
         ValueError: if it has both, or neither can be read.
     """
-    if "messages" not in item:
+    if item.get("messages") is None:
         return pieces(item.get(key))
-    if key in item:
+    if item.get(key) is not None:
         raise ValueError(f"a line must have {key} or messages, but has both")
     from spiritlm_pl.generation.messages import dialogue_of
 
