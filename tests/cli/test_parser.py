@@ -6,7 +6,6 @@ import subprocess
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import wraps
 from inspect import signature
 from pathlib import Path
@@ -389,64 +388,3 @@ def test_a_list_that_is_given_in_two_options_is_refused() -> None:
     words = ["build-blocks", "units", "tokenizer", "out"]
     with pytest.raises(ArgumentError, match=r"--text must be given once, but is given twice: write '\[a, b\]'"):
         run([*words, "--text", "a.txt", "--text=b.txt"])
-
-
-@dataclass
-class Shape:
-    """Data class within another class."""
-
-    layers: int = 2
-
-
-class Inner:
-    """Class within another class."""
-
-    def __init__(self, rate: float = 1.0) -> None: ...
-
-
-class Outer:
-    """Class that a configuration names."""
-
-    def __init__(self, inner: Inner | None = None, shape: Shape = Shape(), steps: int = 1) -> None: ...  # noqa: B008
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--part.init_args.stepz=3"], "--part.init_args.stepz is not .*Outer; did you mean --part.init_args.steps[?]"),
-        (["--part.stepz=3"], "--part.stepz is not an option of .*Outer; did you mean --part.steps[?]"),
-        (["--part.init_args.iner.rate=3"], "did you mean --part.init_args.inner.rate[?]"),
-        (["--part.init_args.shape.layerz=3"], "did you mean --part.init_args.shape.layers[?]"),
-        (["--part.init_arg.steps=3"], "did you mean --part.init_args.steps[?]"),
-        (
-            [f"--part.init_args.inner={__name__}.Inner", "--part.init_args.inner.init_args.rat=3"],
-            "--part.init_args.inner.init_args.rat is .*Inner; did you mean --part.init_args.inner.init_args.rate[?]",
-        ),
-        (["--part.init_args.zzz=3"], "--part.init_args.zzz is not .*Outer; it has inner, .*steps"),
-    ],
-)
-def test_the_nearest_option_of_a_class_is_named_with_its_place(words: list[str], message: str) -> None:
-    def build(part: Outer | None = None) -> None:
-        """Do something.
-
-        Args:
-            part: what the configuration names.
-        """
-
-    parser = command_parser(build, "spiritlm do")
-    with pytest.raises(ArgumentError, match=message) as raised:
-        run_command(build, parser, [f"--part={__name__}.Outer", *words])
-    assert "\n" not in str(raised.value)
-
-
-def test_an_option_of_a_class_is_named_where_a_file_has_it(tmp_path: Path) -> None:
-    def build(part: Outer | None = None) -> None:
-        """Do something.
-
-        Args:
-            part: what the configuration names.
-        """
-
-    (tmp_path / "own.yaml").write_text(f"part: {{class_path: {__name__}.Outer, init_args: {{stepz: 2}}}}")
-    with pytest.raises(ArgumentError, match="stepz is not an option of .*Outer; did you mean steps[?]"):
-        run_command(build, command_parser(build, "spiritlm do"), ["--config", str(tmp_path / "own.yaml")])
