@@ -1,13 +1,14 @@
 """Decoding with packed weights gives what `generate` of `transformers` gives, and follows changes of the weights."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
-from spiritlm_pl.generation import GenerationSettings, sampling
+from spiritlm_pl.generation import GenerationSettings, packed_decoding, sampling
 from spiritlm_pl.generation.packed_decoding import PackedDecoding, packed_model
 from spiritlm_pl.generation.packed_weights import can_be_packed
 from spiritlm_pl.generation.sampling import continue_tokens
@@ -147,3 +148,43 @@ def test_a_cache_that_holds_a_beginning_is_gone_on_with() -> None:
     torch.testing.assert_close(rest(tokens), whole(tokens))
     more = torch.cat([tokens, torch.tensor([[3]])], 1)
     torch.testing.assert_close(rest(more), whole(more))
+
+
+@pytest.mark.parametrize("least", [1, 7])
+def test_answers_are_the_same_when_room_grows(least: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    monkeypatch.setattr(packed_decoding, "LEAST_ROOM", least)
+    ours = answers(model), answers(model, greedy=False, top_p=0.9)
+    monkeypatch.setattr(sampling, "packed_model", lambda model: None)
+    assert ours == (answers(model), answers(model, greedy=False, top_p=0.9))
+
+
+def test_memory_grows_with_the_answer_and_not_with_its_limit() -> None:
+    model = network()
+    found = packed_model(model)
+    assert found is not None
+    tokens, mask = left_pad(PROMPTS)
+    everything = torch.ones(VOCABULARY.num_rows, dtype=torch.bool)
+    decoding = PackedDecoding(model, found, mask, 100_000, everything)
+    places = []
+    for _ in range(packed_decoding.LEAST_ROOM + 2):
+        tokens = torch.cat([tokens, decoding(tokens).argmax(-1, keepdim=True)], 1)
+        places.append(decoding.keys[0].shape[2] - mask.shape[1])
+    assert places == [0] + [256] * 256 + [512]
+    assert all(len(each) <= 256 for each in (decoding.cos, decoding.sin))
+    assert {states.shape[2] for states in decoding.keys + decoding.values} == {mask.shape[1] + 512}
+
+
+def test_keys_and_values_beyond_the_free_memory_are_left_to_generate(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    found = packed_model(model)
+    assert found is not None
+    places = 4 * 2 * 2 * 16 * 2 * 4  # bytes of one place: 4 rows, 2 layers, 2 heads of 16, keys and values in float32
+    free = SimpleNamespace(available=1000 * places / packed_decoding.MOST_MEMORY)
+    monkeypatch.setattr(packed_decoding.psutil, "virtual_memory", lambda: free)
+    assert packed_decoding.cache_fits(found, 4, 1000)
+    assert not packed_decoding.cache_fits(found, 4, 1001)
+    expected = answers(model)
+    monkeypatch.setattr(sampling, "cache_fits", lambda packed, rows, places: (rows, places) != (3, 7 + 30))
+    monkeypatch.setattr(sampling, "PackedDecoding", None)
+    assert answers(model) == expected
