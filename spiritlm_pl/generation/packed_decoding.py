@@ -20,14 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache, LogitsProcessorList, PreTrainedModel
 
-from spiritlm_pl.generation.packed_weights import PackedLayer, PackedModel, can_be_packed
+from spiritlm_pl.generation.packed_weights import Fingerprint, PackedLayer, PackedModel, can_be_packed, fingerprint
 from spiritlm_pl.generation.stopping import OwnEnds
 from spiritlm_pl.lm import probe
 from spiritlm_pl.lm.likelihood import left_pad
 
 MOST_MEMORY = 0.5  # share of the free memory that packed weights may take, and that keys and values may
 LEAST_ROOM = 256  # tokens for which there is room at first
-_packed: "weakref.WeakKeyDictionary[PreTrainedModel, tuple[object, PackedModel]]" = weakref.WeakKeyDictionary()
+_packed: "weakref.WeakKeyDictionary[PreTrainedModel, tuple[Fingerprint, PackedModel]]" = weakref.WeakKeyDictionary()
 
 
 def packed_model(model: PreTrainedModel) -> PackedModel | None:
@@ -37,16 +37,18 @@ def packed_model(model: PreTrainedModel) -> PackedModel | None:
     """
     if not can_be_packed(model) or not probe.outcome(model.config, "packed", _packed_difference).right:
         return None
-    state = [(weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in model.parameters()]
+    trained = any(weight.requires_grad for weight in model.parameters())
+    state = None if trained else fingerprint(model)
     kept = _packed.get(model)
     if kept is not None and kept[0] == state:
         return kept[1]
     _packed.pop(model, None)
+    del kept  # its memory is free again
     size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     if size > MOST_MEMORY * psutil.virtual_memory().available:
         return None
     made = PackedModel(model)
-    if not any(weight.requires_grad for weight in model.parameters()):
+    if state is not None:
         _packed[model] = state, made
     return made
 

@@ -1,16 +1,17 @@
 """Decoding with packed weights gives what `generate` of `transformers` gives, and follows changes of the weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
 from spiritlm_pl.generation import GenerationSettings, packed_decoding, sampling
 from spiritlm_pl.generation.packed_decoding import PackedDecoding, packed_model
-from spiritlm_pl.generation.packed_weights import can_be_packed
+from spiritlm_pl.generation.packed_weights import can_be_packed, fingerprint
 from spiritlm_pl.generation.sampling import continue_tokens
 from spiritlm_pl.generation.stopping import Stops
 from spiritlm_pl.lm.likelihood import left_pad
@@ -92,15 +93,63 @@ def test_bfloat16_is_as_close_as_the_forward() -> None:
     assert 0 < ours_off < 1.5 * theirs_off
 
 
-def test_changed_weights_are_packed_anew() -> None:
-    model = network()
+CHANGES: dict[str, Callable[[torch.Tensor], object]] = {
+    "in place": lambda weight: weight.neg_(),
+    "by its data": lambda weight: weight.data.neg_(),  # changes neither address nor version
+    "exchanged rows": lambda weight: weight.data.copy_(weight.flip(0)),
+    "inference mode": lambda weight: weight.neg_(),
+}
+
+
+@pytest.mark.parametrize("way", CHANGES)
+def test_changed_weights_are_packed_anew(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.inference_mode(way == "inference mode"):
+        model = network()
     first = packed_model(model)
+    assert first is not None
     assert packed_model(model) is first
     before = answers(model)
-    with torch.no_grad():
-        model.get_parameter("model.layers.1.mlp.down_proj.weight").neg_()
+    with torch.inference_mode(way == "inference mode"), torch.no_grad():
+        CHANGES[way](model.get_parameter("model.layers.1.mlp.down_proj.weight"))
+    found = answers(model)
     assert packed_model(model) is not first
-    assert answers(model) != before
+    monkeypatch.setattr(sampling, "packed_model", lambda model: None)
+    assert found == answers(model) != before
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", [96, 95])  # a row of 95 numbers does not fill 64-bit integers
+def test_any_single_number_that_changes_is_seen(dtype: torch.dtype, size: int) -> None:
+    model = network(intermediate_size=size).to(dtype)
+    weight = model.get_parameter("model.layers.0.mlp.down_proj.weight").data
+    seen = {fingerprint(model)}
+    for place in range(0, weight.numel(), 97):
+        number = weight.view(-1)[place]
+        number.copy_(torch.nextafter(number, number + 1))
+        seen.add(fingerprint(model))
+    assert len(seen) == 1 + len(range(0, weight.numel(), 97))
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT asks for it
+def test_merged_adapters_are_packed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    before = answers(model)
+    settings = LoraConfig(r=4, target_modules=["down_proj"], init_lora_weights=False)
+    merged = get_peft_model(model, settings).merge_and_unload()
+    found = answers(merged)
+    assert packed_model(merged) is not None
+    monkeypatch.setattr(sampling, "packed_model", lambda model: None)
+    assert found == answers(merged) != before
+
+
+def test_a_part_that_changes_without_a_weight_is_packed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    before = answers(model)
+    model.model.layers[1].mlp.act_fn = torch.nn.GELU()
+    model.model.layers[0].self_attn.scaling *= 3
+    found = answers(model)
+    monkeypatch.setattr(sampling, "packed_model", lambda model: None)
+    assert found == answers(model) != before
 
 
 def test_weights_that_are_trained_are_not_kept() -> None:
