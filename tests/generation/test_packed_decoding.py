@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from spiritlm_pl.generation import GenerationSettings, packed_decoding, sampling
 from spiritlm_pl.generation.packed_decoding import PackedDecoding, packed_model
@@ -172,7 +174,11 @@ def test_what_cannot_be_packed_is_left_to_generate() -> None:
 
 @pytest.mark.parametrize(
     ("family", "values"),
-    [("granite", {"residual_multiplier": 0.5, "embedding_multiplier": 3.0}), ("mistral", {"sliding_window": 5})],
+    [
+        ("granite", {"residual_multiplier": 0.5, "embedding_multiplier": 3.0}),
+        ("mistral", {"sliding_window": 5}),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 40, "max_window_layers": 1}),
+    ],
 )
 def test_families_that_compute_otherwise_are_found_out(family: str, values: dict[str, Any]) -> None:
     assert packed_model(network(family, **values)) is None
@@ -237,3 +243,84 @@ def test_keys_and_values_beyond_the_free_memory_are_left_to_generate(monkeypatch
     monkeypatch.setattr(sampling, "cache_fits", lambda packed, rows, places: (rows, places) != (3, 7 + 30))
     monkeypatch.setattr(sampling, "PackedDecoding", None)
     assert answers(model) == expected
+
+
+class Flipped(torch.nn.Module):
+    """Module of code that is not known."""
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden.flip(-1)
+
+
+def negative(own: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    return lambda *given: -own(*given)
+
+
+def replaced(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed_forward = model.model.layers[1].mlp
+    feed_forward.forward = negative(feed_forward.forward)
+
+
+def of_another_class(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = type("Negative", (LlamaMLP,), {"forward": negative(LlamaMLP.forward), "__module__": __name__})
+    model.model.layers[1].mlp.__class__ = own
+
+
+def of_a_patched_class(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LlamaMLP, "forward", negative(LlamaMLP.forward))
+
+
+def with_an_unknown_part(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model.model.norm = torch.nn.Sequential(model.model.norm, Flipped())
+
+
+def hooked_after(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model.model.layers[0].self_attn.o_proj.register_forward_hook(lambda module, given, output: -output)
+
+
+@pytest.mark.parametrize("change", [replaced, of_another_class, of_a_patched_class, with_an_unknown_part, hooked_after])
+def test_code_that_was_put_in_its_place_is_called(
+    change: Callable[[Any, pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = network()
+    before = answers(model)
+    change(model, monkeypatch)
+    assert packed_model(model) is None
+    found = answers(model)
+    monkeypatch.setattr(sampling, "packed_model", lambda model: None)
+    assert found == answers(model) != before
+
+
+@pytest.mark.parametrize("name", ["model.layers.1.mlp.down_proj.weight", "lm_head.weight"])
+def test_weights_elsewhere_than_on_the_cpu_are_left_to_generate(name: str) -> None:
+    model = network()
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, torch.nn.Parameter(model.get_parameter(name).to("meta")))
+    assert model.device.type == "cpu"
+    assert not can_be_packed(model)
+
+
+def test_families_that_scale_by_position_are_left_to_generate() -> None:
+    rotation = {
+        "rope_type": "yarn",
+        "factor": 8.0,
+        "beta_fast": 32.0,
+        "beta_slow": 1.0,
+        "mscale": 1.0,
+        "mscale_all_dim": 1.0,
+        "rope_theta": 1e6,
+        "original_max_position_embeddings": 16,
+        "llama_4_scaling_beta": 0.5,  # Ministral 3 scales queries by it beyond the 16th token
+    }
+    model = network("ministral3", head_dim=16, sliding_window=None, rope_parameters=rotation)
+    assert packed_model(model) is None
+
+
+def test_settings_that_are_not_known_are_left_to_generate() -> None:
+    rotation = {"rope_type": "default", "rope_theta": 1e4}
+    assert can_be_packed(network(rope_parameters=rotation))
+    assert not can_be_packed(network(rope_parameters={**rotation, "scale_by_position": 0.5}))
+    AttentionInterface.register("negative", lambda *given, **named: (-sdpa_attention_forward(*given, **named)[0], None))
+    model = network()
+    model.set_attn_implementation("negative")
+    assert not can_be_packed(model)
