@@ -46,7 +46,9 @@ CODE = (
     "torch.nn.modules.",
     "transformers.activations",
     *(f"transformers.models.{family}.modeling_{family}" for family in FAMILIES),
-    LossHead.__module__,
+    "spiritlm_pl.lm.layers",
+    "spiritlm_pl.lm.loss",
+    "spiritlm_pl.adapters.rows",
 )
 
 Fingerprint = tuple[object, ...]

@@ -11,12 +11,15 @@ from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, D
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.models.llama.modeling_llama import LlamaMLP
 
+from spiritlm_pl.adapters.rows import TrainedRows
 from spiritlm_pl.generation import GenerationSettings, packed_decoding, sampling
 from spiritlm_pl.generation.packed_decoding import PackedDecoding, packed_model
 from spiritlm_pl.generation.packed_weights import can_be_packed, fingerprint
 from spiritlm_pl.generation.sampling import continue_tokens
 from spiritlm_pl.generation.stopping import Stops
+from spiritlm_pl.lm.layers import use_lean_layers
 from spiritlm_pl.lm.likelihood import left_pad
+from spiritlm_pl.lm.loss import LossHead, LossSettings
 from spiritlm_pl.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.spirit_lm(num_text=60, num_units=20)
@@ -324,3 +327,15 @@ def test_settings_that_are_not_known_are_left_to_generate() -> None:
     model = network()
     model.set_attn_implementation("negative")
     assert not can_be_packed(model)
+
+
+def test_layers_that_training_puts_in_place_are_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = network()
+    use_lean_layers(model)
+    model.set_output_embeddings(LossHead(model.get_output_embeddings(), LossSettings()))
+    rows = torch.nn.Parameter(torch.randn(5, 64), requires_grad=False)
+    model.set_input_embeddings(TrainedRows(model.get_input_embeddings(), rows, 3))
+    assert packed_model(model) is not None
+    ours = answers(model)
+    monkeypatch.setattr(sampling, "packed_model", lambda model: None)
+    assert ours == answers(model)
