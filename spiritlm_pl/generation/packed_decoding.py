@@ -1,8 +1,9 @@
 """Decoding with packed weights, one token of every row at a time: `generate` of `transformers` for models like Llama.
 
 The model's own `forward` reads the prompts; `spiritlm_pl.generation.packed_weights` serves the steps after it. Keys and
-values are kept in float32, in which attention of single queries is faster than in bfloat16, with room for all new
-tokens. Only the rows of allowed tokens of the output layer are computed.
+values are kept in float32, in which attention of single queries is faster than in bfloat16. Room for them grows with
+the answer, for few answers are as long as they may be. Only the rows of allowed tokens of the output layer are
+computed.
 
 Only decoders built like Llama can be packed, and `spiritlm_pl.lm.probe` compares each family with its own `forward`.
 
@@ -19,13 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache, LogitsProcessorList, PreTrainedModel
 
-from spiritlm_pl.generation.packed_weights import PackedLayer, PackedModel, can_be_packed
+from spiritlm_pl.generation.packed_weights import Fingerprint, PackedLayer, PackedModel, can_be_packed, fingerprint
 from spiritlm_pl.generation.stopping import OwnEnds
 from spiritlm_pl.lm import probe
 from spiritlm_pl.lm.likelihood import left_pad
 
-MOST_MEMORY = 0.5  # share of the free memory that packed weights may take
-_packed: "weakref.WeakKeyDictionary[PreTrainedModel, tuple[object, PackedModel]]" = weakref.WeakKeyDictionary()
+MOST_MEMORY = 0.5  # share of the free memory that packed weights may take, and that keys and values may
+LEAST_ROOM = 256  # tokens for which there is room at first
+_packed: "weakref.WeakKeyDictionary[PreTrainedModel, tuple[Fingerprint, PackedModel]]" = weakref.WeakKeyDictionary()
 
 
 def packed_model(model: PreTrainedModel) -> PackedModel | None:
@@ -35,18 +37,27 @@ def packed_model(model: PreTrainedModel) -> PackedModel | None:
     """
     if not can_be_packed(model) or not probe.outcome(model.config, "packed", _packed_difference).right:
         return None
-    state = [(weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in model.parameters()]
+    trained = any(weight.requires_grad for weight in model.parameters())
+    state = None if trained else fingerprint(model)
     kept = _packed.get(model)
     if kept is not None and kept[0] == state:
         return kept[1]
     _packed.pop(model, None)
+    del kept  # its memory is free again
     size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     if size > MOST_MEMORY * psutil.virtual_memory().available:
         return None
     made = PackedModel(model)
-    if not any(weight.requires_grad for weight in model.parameters()):
+    if state is not None:
         _packed[model] = state, made
     return made
+
+
+def cache_fits(packed: PackedModel, rows: int, places: int) -> bool:
+    """Whether keys and values of all places of all rows would fit into the free memory."""
+    heads = sum(2 * layer.groups * layer.size for layer in packed.layers)
+    size = rows * places * heads * torch.float32.itemsize
+    return size <= MOST_MEMORY * psutil.virtual_memory().available
 
 
 class PackedDecoding:
@@ -80,7 +91,7 @@ class PackedDecoding:
         if not bool(mask.all()):
             seen = F.pad(mask, (0, room), value=True)
             self.bias = torch.zeros(seen.shape).masked_fill_(~seen, -torch.inf)[:, None, None]
-        self.keys: list[Tensor] = []  # of each layer (B, K, T, E)
+        self.keys: list[Tensor] = []  # of each layer (B, K, T, E), with room for some of the tokens that come
         self.values: list[Tensor] = []
 
     @torch.no_grad()
@@ -108,20 +119,28 @@ class PackedDecoding:
         return logits.float()
 
     def _prepare(self, cache: DynamicCache) -> None:
-        """Copy the cache to where there is room, and rotate the positions that come."""
-        self.keys = [_with_room(cast(Any, layer).keys, self.room) for layer in cache.layers]
-        self.values = [_with_room(cast(Any, layer).values, self.room) for layer in cache.layers]
+        """Take over the cache, and pack the output layer."""
+        self.keys = [cast(Any, layer).keys for layer in cache.layers]
+        self.values = [cast(Any, layer).values for layer in cache.layers]
         self.head = self.packed.head(self.allowed)
-        if not self.room:
-            return
-        positions = self.mask.sum(1, keepdim=True) + torch.arange(self.room)
+
+    def _grow(self, step: int) -> None:
+        """Double the room of new tokens when it holds as many as the number of this step, and rotate its positions."""
+        more = min(max(step, LEAST_ROOM), self.room - step)
+        for states in (self.keys, self.values):
+            for number, held in enumerate(states):  # one by one, so that only one is there twice
+                states[number] = _with_room(held, more)
+        self.grown = step
+        positions = self.mask.sum(1, keepdim=True) + torch.arange(step, step + more)
         cos, sin = self.packed.rotary(next(self.packed.embedding.parameters()), position_ids=positions)
         half = cos.shape[-1] // 2
-        self.cos = cos.transpose(0, 1).unsqueeze(2).contiguous()  # (room, B, 1, E)
+        self.cos = cos.transpose(0, 1).unsqueeze(2).contiguous()  # (steps, B, 1, E)
         self.sin = torch.cat([-sin[..., :half], sin[..., half:]], -1).transpose(0, 1).unsqueeze(2).contiguous()
 
     def _next(self, tokens: Tensor, place: int) -> Tensor:
         """Compute the logits (B, V) that follow tokens (B,) at a place of the cache."""
+        if place == self.keys[0].shape[2]:
+            self._grow(place - self.mask.shape[1])
         hidden: Tensor = self.packed.embedding(tokens)
         for number, layer in enumerate(self.packed.layers):
             attended = self._attend(number, layer, layer.inputs(layer.norm(hidden)), place)
@@ -137,7 +156,7 @@ class PackedDecoding:
 
     def _attend(self, number: int, layer: PackedLayer, inputs: Tensor, place: int) -> Tensor:
         """Attend from queries, keys and values (B, (H + 2 K) E) to all places so far, and return (B, H E)."""
-        step = place - self.mask.shape[1]
+        step = place - self.mask.shape[1] - self.grown
         heads = inputs.view(len(inputs), -1, layer.size)
         turned, value = heads[:, : -layer.groups], heads[:, -layer.groups :]
         turned = (turned * self.cos[step]).addcmul_(turned.roll(layer.size // 2, -1), self.sin[step])
@@ -153,9 +172,9 @@ class PackedDecoding:
 
 
 def _with_room(states: Tensor, room: int) -> Tensor:
-    """Copy states (B, K, T, E) to a float32 tensor with room for more tokens."""
+    """Copy states (B, K, T, E) to a float32 tensor with room for more tokens, whose memory is used as they come."""
     batch, heads, length, size = states.shape
-    whole = torch.zeros(batch, heads, length + room, size)
+    whole = torch.empty(batch, heads, length + room, size)
     whole[:, :, :length] = states
     return whole
 

@@ -16,12 +16,77 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from spiritlm_pl.lm.attention import NAME
 from spiritlm_pl.lm.logits import decoder
 from spiritlm_pl.lm.loss import LossHead
 
 LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
 FEED_FORWARD = {"gate_proj", "up_proj", "down_proj", "act_fn"}
+FAMILIES = ("llama", "mistral", "qwen2")  # whose code was read: attention depends on positions by rotation alone
+ROTATION = {  # what tells the frequencies of the rotation, which the model's own module computes
+    "rope_type",
+    "type",
+    "rope_theta",
+    "factor",
+    "attention_factor",
+    "original_max_position_embeddings",
+    "beta_fast",
+    "beta_slow",
+    "mscale",
+    "mscale_all_dim",
+    "truncate",
+    "low_freq_factor",
+    "high_freq_factor",
+    "short_factor",
+    "long_factor",
+}
+ATTENTIONS = {"eager", "sdpa", NAME}
+CODE = (
+    "torch.nn.modules.",
+    "transformers.activations",
+    *(f"transformers.models.{family}.modeling_{family}" for family in FAMILIES),
+    "spiritlm_pl.lm.layers",
+    "spiritlm_pl.lm.loss",
+    "spiritlm_pl.adapters.rows",
+)
+
+Fingerprint = tuple[object, ...]
+
+
+def fingerprint(model: PreTrainedModel) -> Fingerprint:
+    """Describe the weights and parts of a model, so that descriptions are equal only where these are the same.
+
+    Every weight is read once, about as much work as one step of decoding.
+    """
+    # Addresses and versions are not enough: a write through `weight.data`, as in PEFT's merging of adapters, changes
+    # neither, and tensors made in inference mode have no version. Stale weights would give wrong answers without a
+    # word, so all contents count. Parts can be exchanged or scaled without any change of a weight.
+    weights = [
+        (
+            weight.data_ptr(),
+            0 if weight.is_inference() else weight._version,
+            weight.shape,
+            weight.stride(),
+            _row_sums(weight),
+        )
+        for weight in model.parameters()
+    ]
+    parts = [(id(module), getattr(module, "scaling", None)) for module in model.modules()]
+    return (*weights, *parts)
+
+
+def _row_sums(weight: Tensor) -> bytes:
+    """Add up the bits of each row, as integers: exact, so any change of one number shows, as does an exchange of rows.
+
+    Numbers are read as 64-bit integers where they fill these, which is ten times as fast as one by one.
+    """
+    held = weight.detach().contiguous()
+    if held.shape[-1] * held.element_size() % 8 == 0 and held.data_ptr() % 8 == 0:
+        words = held.view(torch.int64)
+    else:
+        words = held.view({2: torch.int16, 4: torch.int32}[held.element_size()])
+    return words.sum(-1, dtype=torch.int64).numpy().tobytes()
 
 
 class PackedLinear:
@@ -118,22 +183,36 @@ def _packed_layer(layer: Any) -> PackedLayer:
 
 def can_be_packed(model: PreTrainedModel) -> bool:
     """Whether a model has the parts of a Llama, as they are, on a CPU in float32 or bfloat16."""
-    dtypes = {weight.dtype for weight in model.parameters()}
-    right = torch.backends.mkldnn.is_available() and model.device.type == "cpu" and len(dtypes) == 1
-    if not right or torch.is_autocast_enabled("cpu") or cast(Any, model)._compiled_call_impl is not None:
+    if torch.is_autocast_enabled("cpu") or not _is_held_plainly(model):
         return False
-    if dtypes == {torch.bfloat16}:
-        right = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    elif dtypes != {torch.float32}:
+    config: Any = model.config
+    known = config._attn_implementation in ATTENTIONS
+    known = known and set(getattr(config, "rope_parameters", None) or ()) <= ROTATION
+    known = known and cast(Any, model)._compiled_call_impl is None
+    if not known or not all(_computes_as_known(module) for module in model.modules()):
         return False
     base: Any = decoder(model)
     layers = list(getattr(base, "layers", ()))
     names = {name for name, _ in base.named_children()}
-    plain = right and bool(layers) and names == {"embed_tokens", "layers", "norm", "rotary_emb"}
+    plain = bool(layers) and names == {"embed_tokens", "layers", "norm", "rotary_emb"}
     head = model.get_output_embeddings()
     plain = plain and (type(head) is nn.Linear or (type(head) is LossHead and head.rows is None))
-    plain = plain and all(_is_plain(layer) for layer in layers)
-    return plain and not any(_is_watched(module) for module in model.modules())
+    return plain and all(_is_plain(layer) for layer in layers)
+
+
+def _is_held_plainly(model: PreTrainedModel) -> bool:
+    """Whether all weights are plain tensors on a CPU, of one type that oneDNN multiplies there."""
+    weights = list(model.parameters())
+    if not all(type(weight) is nn.Parameter for weight in weights):
+        return False
+    if {held.device.type for held in (*weights, *model.buffers())} != {
+        "cpu"
+    } or not torch.backends.mkldnn.is_available():
+        return False
+    dtypes = {weight.dtype for weight in weights}
+    if dtypes == {torch.bfloat16}:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtypes == {torch.float32}
 
 
 def _is_plain(layer: nn.Module) -> bool:
@@ -148,6 +227,12 @@ def _is_plain(layer: nn.Module) -> bool:
     return linear and {"scaling", "head_dim"} <= vars(parts["self_attn"]).keys()
 
 
-def _is_watched(module: nn.Module) -> bool:
-    """Whether something is called with the module, such as the gathering of its weights."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+def _computes_as_known(module: nn.Module) -> bool:
+    """Whether a call of a module runs code that is known, and nothing with it, such as the gathering of its weights.
+
+    A trial of a few tokens would not find out code that computes otherwise far from the beginning, and no trial sees
+    what was put in the place of one module's `forward`.
+    """
+    if "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks:
+        return False
+    return all(str(code.__module__).startswith(CODE) for code in (type(module), type(module).forward))

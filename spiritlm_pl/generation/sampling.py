@@ -26,7 +26,7 @@ from transformers import (
 
 from spiritlm_pl.generation.batches import batches_within, same_rotary_throughout
 from spiritlm_pl.generation.logits import AllowOnly, GumbelNoise, allowed_tokens
-from spiritlm_pl.generation.packed_decoding import PackedDecoding, decode, packed_model
+from spiritlm_pl.generation.packed_decoding import PackedDecoding, cache_fits, decode, packed_model
 from spiritlm_pl.generation.prefixes import shared_cache
 from spiritlm_pl.generation.prompt import Prompt
 from spiritlm_pl.generation.stopping import OwnEnds, Progress, Stops
@@ -262,7 +262,8 @@ def _continue_batch(
     cache = shared_cache(model, prompts) if share and cached else None
     length, limit = tokens.shape[1], max(limits)
     ends = OwnEnds(length, limits, stops, progress)
-    if (packed := packed_model(model) if cached and not synced else None) is not None:
+    packed = packed_model(model) if cached and not synced else None
+    if packed is not None and cache_fits(packed, len(tokens), length + limit):
         decoding = PackedDecoding(model, packed, attention_mask, limit - 1, cast(AllowOnly, processors[0]).mask, cache)
         generated = decode(decoding, tokens, processors, ends)
         return [stops.until(row[:most]) for row, most in zip(generated.tolist(), limits, strict=True)]
@@ -367,7 +368,8 @@ def stream_tokens(
     cached = cached and probe.outcome(model.config, "cache", _cache_difference).right
     cache, new = DynamicCache(config=model.config) if cached else None, tokens
     decoding: PackedDecoding | None = None
-    if (packed := packed_model(model) if cached else None) is not None:
+    packed = packed_model(model) if cached else None
+    if packed is not None and cache_fits(packed, 1, tokens.shape[1] + limit):
         mask = torch.ones_like(tokens, dtype=torch.bool)
         decoding = PackedDecoding(model, packed, mask, limit - 1, cast(AllowOnly, processors[0]).mask)
     for _ in range(limit):

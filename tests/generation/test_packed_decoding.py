@@ -1,18 +1,25 @@
 """Decoding with packed weights gives what `generate` of `transformers` gives, and follows changes of the weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from peft import LoraConfig, get_peft_model
+from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.models.llama.modeling_llama import LlamaMLP
 
-from spiritlm_pl.generation import GenerationSettings, sampling
+from spiritlm_pl.adapters.rows import TrainedRows
+from spiritlm_pl.generation import GenerationSettings, packed_decoding, sampling
 from spiritlm_pl.generation.packed_decoding import PackedDecoding, packed_model
-from spiritlm_pl.generation.packed_weights import can_be_packed
+from spiritlm_pl.generation.packed_weights import can_be_packed, fingerprint
 from spiritlm_pl.generation.sampling import continue_tokens
 from spiritlm_pl.generation.stopping import Stops
+from spiritlm_pl.lm.layers import use_lean_layers
 from spiritlm_pl.lm.likelihood import left_pad
+from spiritlm_pl.lm.loss import LossHead, LossSettings
 from spiritlm_pl.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.spirit_lm(num_text=60, num_units=20)
@@ -91,15 +98,63 @@ def test_bfloat16_is_as_close_as_the_forward() -> None:
     assert 0 < ours_off < 1.5 * theirs_off
 
 
-def test_changed_weights_are_packed_anew() -> None:
-    model = network()
+CHANGES: dict[str, Callable[[torch.Tensor], object]] = {
+    "in place": lambda weight: weight.neg_(),
+    "by its data": lambda weight: weight.data.neg_(),  # changes neither address nor version
+    "exchanged rows": lambda weight: weight.data.copy_(weight.flip(0)),
+    "inference mode": lambda weight: weight.neg_(),
+}
+
+
+@pytest.mark.parametrize("way", CHANGES)
+def test_changed_weights_are_packed_anew(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.inference_mode(way == "inference mode"):
+        model = network()
     first = packed_model(model)
+    assert first is not None
     assert packed_model(model) is first
     before = answers(model)
-    with torch.no_grad():
-        model.get_parameter("model.layers.1.mlp.down_proj.weight").neg_()
+    with torch.inference_mode(way == "inference mode"), torch.no_grad():
+        CHANGES[way](model.get_parameter("model.layers.1.mlp.down_proj.weight"))
+    found = answers(model)
     assert packed_model(model) is not first
-    assert answers(model) != before
+    monkeypatch.setattr(sampling, "packed_model", lambda model: None)
+    assert found == answers(model) != before
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", [96, 95])  # a row of 95 numbers does not fill 64-bit integers
+def test_any_single_number_that_changes_is_seen(dtype: torch.dtype, size: int) -> None:
+    model = network(intermediate_size=size).to(dtype)
+    weight = model.get_parameter("model.layers.0.mlp.down_proj.weight").data
+    seen = {fingerprint(model)}
+    for place in range(0, weight.numel(), 97):
+        number = weight.view(-1)[place]
+        number.copy_(torch.nextafter(number, number + 1))
+        seen.add(fingerprint(model))
+    assert len(seen) == 1 + len(range(0, weight.numel(), 97))
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT asks for it
+def test_merged_adapters_are_packed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    before = answers(model)
+    settings = LoraConfig(r=4, target_modules=["down_proj"], init_lora_weights=False)
+    merged = get_peft_model(model, settings).merge_and_unload()
+    found = answers(merged)
+    assert packed_model(merged) is not None
+    monkeypatch.setattr(sampling, "packed_model", lambda model: None)
+    assert found == answers(merged) != before
+
+
+def test_a_part_that_changes_without_a_weight_is_packed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    before = answers(model)
+    model.model.layers[1].mlp.act_fn = torch.nn.GELU()
+    model.model.layers[0].self_attn.scaling *= 3
+    found = answers(model)
+    monkeypatch.setattr(sampling, "packed_model", lambda model: None)
+    assert found == answers(model) != before
 
 
 def test_weights_that_are_trained_are_not_kept() -> None:
@@ -122,7 +177,11 @@ def test_what_cannot_be_packed_is_left_to_generate() -> None:
 
 @pytest.mark.parametrize(
     ("family", "values"),
-    [("granite", {"residual_multiplier": 0.5, "embedding_multiplier": 3.0}), ("mistral", {"sliding_window": 5})],
+    [
+        ("granite", {"residual_multiplier": 0.5, "embedding_multiplier": 3.0}),
+        ("mistral", {"sliding_window": 5}),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 40, "max_window_layers": 1}),
+    ],
 )
 def test_families_that_compute_otherwise_are_found_out(family: str, values: dict[str, Any]) -> None:
     assert packed_model(network(family, **values)) is None
@@ -147,3 +206,136 @@ def test_a_cache_that_holds_a_beginning_is_gone_on_with() -> None:
     torch.testing.assert_close(rest(tokens), whole(tokens))
     more = torch.cat([tokens, torch.tensor([[3]])], 1)
     torch.testing.assert_close(rest(more), whole(more))
+
+
+@pytest.mark.parametrize("least", [1, 7])
+def test_answers_are_the_same_when_room_grows(least: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    monkeypatch.setattr(packed_decoding, "LEAST_ROOM", least)
+    ours = answers(model), answers(model, greedy=False, top_p=0.9)
+    monkeypatch.setattr(sampling, "packed_model", lambda model: None)
+    assert ours == (answers(model), answers(model, greedy=False, top_p=0.9))
+
+
+def test_memory_grows_with_the_answer_and_not_with_its_limit() -> None:
+    model = network()
+    found = packed_model(model)
+    assert found is not None
+    tokens, mask = left_pad(PROMPTS)
+    everything = torch.ones(VOCABULARY.num_rows, dtype=torch.bool)
+    decoding = PackedDecoding(model, found, mask, 100_000, everything)
+    places = []
+    for _ in range(packed_decoding.LEAST_ROOM + 2):
+        tokens = torch.cat([tokens, decoding(tokens).argmax(-1, keepdim=True)], 1)
+        places.append(decoding.keys[0].shape[2] - mask.shape[1])
+    assert places == [0] + [256] * 256 + [512]
+    assert all(len(each) <= 256 for each in (decoding.cos, decoding.sin))
+    assert {states.shape[2] for states in decoding.keys + decoding.values} == {mask.shape[1] + 512}
+
+
+def test_keys_and_values_beyond_the_free_memory_are_left_to_generate(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    found = packed_model(model)
+    assert found is not None
+    places = 4 * 2 * 2 * 16 * 2 * 4  # bytes of one place: 4 rows, 2 layers, 2 heads of 16, keys and values in float32
+    free = SimpleNamespace(available=1000 * places / packed_decoding.MOST_MEMORY)
+    monkeypatch.setattr(packed_decoding.psutil, "virtual_memory", lambda: free)
+    assert packed_decoding.cache_fits(found, 4, 1000)
+    assert not packed_decoding.cache_fits(found, 4, 1001)
+    expected = answers(model)
+    monkeypatch.setattr(sampling, "cache_fits", lambda packed, rows, places: (rows, places) != (3, 7 + 30))
+    monkeypatch.setattr(sampling, "PackedDecoding", None)
+    assert answers(model) == expected
+
+
+class Flipped(torch.nn.Module):
+    """Module of code that is not known."""
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden.flip(-1)
+
+
+def negative(own: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    return lambda *given: -own(*given)
+
+
+def replaced(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed_forward = model.model.layers[1].mlp
+    feed_forward.forward = negative(feed_forward.forward)
+
+
+def of_another_class(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = type("Negative", (LlamaMLP,), {"forward": negative(LlamaMLP.forward), "__module__": __name__})
+    model.model.layers[1].mlp.__class__ = own
+
+
+def of_a_patched_class(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LlamaMLP, "forward", negative(LlamaMLP.forward))
+
+
+def with_an_unknown_part(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model.model.norm = torch.nn.Sequential(model.model.norm, Flipped())
+
+
+def hooked_after(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model.model.layers[0].self_attn.o_proj.register_forward_hook(lambda module, given, output: -output)
+
+
+@pytest.mark.parametrize("change", [replaced, of_another_class, of_a_patched_class, with_an_unknown_part, hooked_after])
+def test_code_that_was_put_in_its_place_is_called(
+    change: Callable[[Any, pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = network()
+    before = answers(model)
+    change(model, monkeypatch)
+    assert packed_model(model) is None
+    found = answers(model)
+    monkeypatch.setattr(sampling, "packed_model", lambda model: None)
+    assert found == answers(model) != before
+
+
+@pytest.mark.parametrize("name", ["model.layers.1.mlp.down_proj.weight", "lm_head.weight"])
+def test_weights_elsewhere_than_on_the_cpu_are_left_to_generate(name: str) -> None:
+    model = network()
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, torch.nn.Parameter(model.get_parameter(name).to("meta")))
+    assert model.device.type == "cpu"
+    assert not can_be_packed(model)
+
+
+def test_families_that_scale_by_position_are_left_to_generate() -> None:
+    rotation = {
+        "rope_type": "yarn",
+        "factor": 8.0,
+        "beta_fast": 32.0,
+        "beta_slow": 1.0,
+        "mscale": 1.0,
+        "mscale_all_dim": 1.0,
+        "rope_theta": 1e6,
+        "original_max_position_embeddings": 16,
+        "llama_4_scaling_beta": 0.5,  # Ministral 3 scales queries by it beyond the 16th token
+    }
+    model = network("ministral3", head_dim=16, sliding_window=None, rope_parameters=rotation)
+    assert packed_model(model) is None
+
+
+def test_settings_that_are_not_known_are_left_to_generate() -> None:
+    rotation = {"rope_type": "default", "rope_theta": 1e4}
+    assert can_be_packed(network(rope_parameters=rotation))
+    assert not can_be_packed(network(rope_parameters={**rotation, "scale_by_position": 0.5}))
+    AttentionInterface.register("negative", lambda *given, **named: (-sdpa_attention_forward(*given, **named)[0], None))
+    model = network()
+    model.set_attn_implementation("negative")
+    assert not can_be_packed(model)
+
+
+def test_layers_that_training_puts_in_place_are_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = network()
+    use_lean_layers(model)
+    model.set_output_embeddings(LossHead(model.get_output_embeddings(), LossSettings()))
+    rows = torch.nn.Parameter(torch.randn(5, 64), requires_grad=False)
+    model.set_input_embeddings(TrainedRows(model.get_input_embeddings(), rows, 3))
+    assert packed_model(model) is not None
+    ours = answers(model)
+    monkeypatch.setattr(sampling, "packed_model", lambda model: None)
+    assert ours == answers(model)
