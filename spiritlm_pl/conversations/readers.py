@@ -18,8 +18,7 @@ from itertools import chain
 from typing import Any, TypeAlias
 
 from spiritlm_pl.conversations.record import Part
-from spiritlm_pl.conversations.tasks import USER
-from spiritlm_pl.conversations.template import LEARNT
+from spiritlm_pl.conversations.template import LEARNT, USER
 
 ROLES = {"human": USER, "gpt": LEARNT, "model": LEARNT, "bot": LEARNT, "chatbot": LEARNT}
 MARK = "<audio>"

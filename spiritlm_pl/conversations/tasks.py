@@ -3,11 +3,10 @@
 from collections.abc import Callable
 
 from spiritlm_pl.conversations.record import Conversation, Part, Turn
-from spiritlm_pl.conversations.template import LEARNT
+from spiritlm_pl.conversations.template import LEARNT, USER
 from spiritlm_pl.data.corpus_store import UnitUtterance
 from spiritlm_pl.data.utterances import spoken_text
 
-USER = "user"
 LABELS = ("label", "style")  # fields of an utterance, the first of which that it has is its label
 
 

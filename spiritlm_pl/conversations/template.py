@@ -16,6 +16,7 @@ import yaml
 from spiritlm_pl.conversations.templates import FOLDER
 
 LEARNT = "assistant"  # the role whose turns are learnt where a conversation does not say otherwise
+USER = "user"  # role of whoever asks
 RECORDS = "records"  # name of the template of prepared conversations beside those of tasks
 _NAME = re.compile(r"\w+")
 _SPECIAL = re.compile(r"\[(?:Text|Speech|ASR|TTS|[A-Za-z]+(?:\d+_)?\d+)\]")

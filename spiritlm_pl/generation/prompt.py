@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
-from spiritlm_pl.conversations.tasks import USER
-from spiritlm_pl.conversations.template import ConversationTemplate, Side
+from spiritlm_pl.conversations.template import USER, ConversationTemplate, Side
 from spiritlm_pl.generation.codebooks import open_stretch
 from spiritlm_pl.generation.codec import SpeechCodec
 from spiritlm_pl.generation.dialogue import Dialogue, DialogueEncoder

@@ -6,14 +6,9 @@ without these words is shown as it is.
 
 import re
 
-# jsonargparse (4.53), for a value that suits none of the types an argument may have: lines that are not reasons.
-PARSER_DETAILS = (
-    "Does not validate against any",
-    "Subtypes:",
-    "Errors:",
-    "Given value",
-    "Expected a <class 'NoneType'>",
-)
+OF_NONE = "Expected a <class 'NoneType'>"  # jsonargparse (4.53), for an option that may also be left out
+# jsonargparse, for a value that suits none of the types an argument may have: lines that are not reasons.
+PARSER_DETAILS = ("Does not validate against any", "Subtypes:", "Errors:", "Given value", OF_NONE)
 # jsonargparse, for a single value that an argument cannot have: the argument and the value.
 WRONG_VALUE = re.compile(r'Parser key "(?P<key>[^"]+)":.*(?:Given|Got) value: (?P<value>.*)', re.DOTALL)
 # jsonargparse, for an option that a class does not have, on the command line or in a file; classes may be nested.
@@ -21,7 +16,6 @@ UNKNOWN_IN_CLASS = re.compile(
     r"Problem with given class_path '(?P<kind>[\w.]+)':\s+"
     r"(?:unrecognized arguments: --(?P<named>[\w.]+)|Option '(?P<named_at>[\w.]+)' is not accepted)"
 )
-OF_NONE = "Expected a <class 'NoneType'>"  # jsonargparse, for an option that may also be left out
 # Python, through jsonargparse, for a class without this argument: the value was meant for another class.
 OTHER_TYPE = "got an unexpected keyword argument"
 

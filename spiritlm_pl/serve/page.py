@@ -10,8 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from spiritlm_pl.conversations.tasks import USER
-from spiritlm_pl.conversations.template import LEARNT
+from spiritlm_pl.conversations.template import LEARNT, USER
 from spiritlm_pl.corpora.audio import to_int16
 from spiritlm_pl.generation import Dialogue, GenerationSettings, OutputModality, Piece, Text
 from spiritlm_pl.generation.vocode import Voice

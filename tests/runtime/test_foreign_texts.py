@@ -14,11 +14,13 @@ from spiritlm_pl.cli.training import _is_no_advert
 from spiritlm_pl.runtime import foreign_texts
 from spiritlm_pl.runtime.foreign_texts import (
     ADVERT,
+    OF_NONE,
     OTHER_TYPE,
     OWN_MESSAGE,
     PARSER_DETAILS,
     RULE_BEGINS,
     RULE_ENDS,
+    UNKNOWN_IN_CLASS,
     WRONG_VALUE,
 )
 
@@ -51,6 +53,21 @@ def test_details_of_the_parser() -> None:
         assert any(line.startswith(detail) or f": {detail}" in line for line in lines), (detail, lines)
     said = told(error.value)
     assert "\n" not in said and not any(detail in said for detail in PARSER_DETAILS)
+
+
+@pytest.mark.parametrize(
+    "words", [["--network.init_args.foldr=x"], ["--network={class_path: KIND, init_args: {foldr: x}}"]]
+)
+def test_an_option_that_a_class_lacks(words: list[str]) -> None:
+    kind = f"{__name__}.Network"
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--network", type=Network | None)
+    with pytest.raises(ArgumentError) as error:
+        parser.parse_args([f"--network={kind}", *(word.replace("KIND", kind) for word in words)])
+    text = str(error.value)
+    found = UNKNOWN_IN_CLASS.search(text)
+    assert found is not None and found["kind"] == kind and (found["named"] or found["named_at"]) == "foldr", text
+    assert OF_NONE in text
 
 
 def test_a_value_that_an_argument_cannot_have() -> None:
@@ -110,4 +127,5 @@ def test_rules_of_requests(given: dict[str, object], texts: list[str]) -> None:
 
 def test_all_are_tried() -> None:
     tried = {"PARSER_DETAILS", "WRONG_VALUE", "OTHER_TYPE", "ADVERT", "RULE_BEGINS", "RULE_ENDS", "OWN_MESSAGE"}
+    tried |= {"OF_NONE", "UNKNOWN_IN_CLASS"}
     assert {name for name in vars(foreign_texts) if name.isupper()} == tried
