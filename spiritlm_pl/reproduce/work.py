@@ -136,7 +136,8 @@ class Workers:
                 self.done.add(task.name)
                 continue
             threads = min(task.threads, self.jobs)
-            process = context.Process(target=perform, args=(str(self.folder), task, threads), name=task.name)
+            held = str(claim.path.absolute())
+            process = context.Process(target=perform, args=(str(self.folder), task, threads, held), name=task.name)
             process.start()
             with self._lock:
                 self.running[task.name] = (process, claim, time.monotonic())
@@ -162,7 +163,7 @@ class Workers:
                 self.console.print(f"{title}\n{tail}", markup=False)
 
     def _beat(self, stop: threading.Event) -> None:
-        """Tell others that the work goes on; end commands that another machine took for dead and does again."""
+        """Tell others that the work goes on; end commands whose claim is lost, which another machine does again."""
         while not stop.wait(BEAT_EVERY):
             with self._lock:
                 held = list(self.running.values())
@@ -188,13 +189,16 @@ def log_path(folder: Path, name: str) -> Path:
     return folder / LOGS / f"{name}.log"
 
 
-def perform(folder: str, task: Task, threads: int) -> None:
+def perform(folder: str, task: Task, threads: int, claim: str) -> None:
     """Run the steps of a task that are not done, in this process, and write what each gave; exit with 2 on an error.
+
+    Nothing is written once the claim is lost, since another process then writes the same.
 
     Args:
         folder: folder of the results, which becomes the working directory.
         task: task to do.
         threads: number of threads to compute with.
+        claim: absolute path of the claim on the task, which the process that started this one holds.
     """
     import torch
 
@@ -218,6 +222,8 @@ def perform(folder: str, task: Task, threads: int) -> None:
         code = guarded(partial(run, words))
         if code:
             sys.exit(code)
+        if not Claim(Path(claim)).beat():
+            sys.exit("The claim on this task is lost, so that another process may do it: its result is not written.")
         add_step(Path(), task, step, time.monotonic() - start, words)
 
 

@@ -1,16 +1,22 @@
 """Several processes share the tasks of a folder: each is done once, the dead are replaced, failures are told."""
 
+import errno
+import io
 import json
 import multiprocessing
+import os
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from spiritlm_pl.reproduce.plan import Step, Task
 from spiritlm_pl.reproduce.results import read_result, result_path
-from spiritlm_pl.reproduce.work import CLAIMS, Workers, log_path, machine_options
-from spiritlm_pl.runtime.claims import owner, take
+from spiritlm_pl.reproduce.work import CLAIMS, Workers, log_path, machine_options, perform
+from spiritlm_pl.runtime.claims import Claim, owner, take
 
 
 def task(
@@ -73,6 +79,83 @@ def test_work_of_others_is_left_to_them(tmp_path: Path) -> None:
     assert take(tmp_path / CLAIMS, "shared") is not None
     workers._start_ready(multiprocessing.get_context("forkserver"))
     assert not workers.running and len(workers._open()) == 4  # it waits for the shared one
+
+
+class Process:
+    """What `Workers` knows of a process that performs a task."""
+
+    def __init__(self, exitcode: int | None = None) -> None:
+        self.exitcode = exitcode
+
+    def is_alive(self) -> bool:
+        return self.exitcode is None
+
+    def terminate(self) -> None:
+        self.exitcode = -15
+
+
+def running(folder: Path, name: str, process: Process) -> tuple[Workers, Claim]:
+    """Return workers that are at a task, and their claim."""
+    workers = Workers(folder, TASKS, 1, Console(width=200, file=io.StringIO()))
+    claim = take(folder / CLAIMS, name)
+    assert claim is not None
+    workers.running[name] = (process, claim, time.monotonic())  # type: ignore[assignment]
+    return workers, claim
+
+
+def take_over(claim: Claim) -> None:
+    """Let another machine take a claim over."""
+    claim.path.with_name(claim.path.name.replace(".1.", ".2.")).write_text(claim.path.read_text())
+
+
+def beat_until(workers: Workers, reached: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spiritlm_pl.reproduce.work.BEAT_EVERY", 0.01)
+    stop = threading.Event()
+    thread = threading.Thread(target=workers._beat, args=(stop,), daemon=True)
+    thread.start()
+    end = time.monotonic() + 20
+    while not reached() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert reached() and thread.is_alive()
+    stop.set()
+    thread.join()
+
+
+def test_heartbeats_go_on_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = Process()
+    workers, claim = running(tmp_path, "run-0", process)
+    beats, touch = [], os.utime
+
+    def once_stale(path: Path) -> None:
+        beats.append(path)
+        if len(beats) == 1:
+            raise OSError(errno.ESTALE, "Stale file handle", str(path))
+        touch(path)
+
+    monkeypatch.setattr(os, "utime", once_stale)
+    beat_until(workers, lambda: len(beats) > 2, monkeypatch)
+    assert process.is_alive()
+    take_over(claim)
+    beat_until(workers, lambda: not process.is_alive(), monkeypatch)
+
+
+def perform_here(folder: Path, one: Task, claim: Claim, monkeypatch: pytest.MonkeyPatch, during: Any) -> None:
+    """Perform a task in this process, with something else in place of its commands."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    monkeypatch.setattr("spiritlm_pl.cli.main.run", during)
+    perform(str(folder), one, 1, str(claim.path))
+
+
+def test_nothing_is_written_once_the_claim_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = take(tmp_path / CLAIMS, "run-0")
+    assert claim is not None
+    with pytest.raises(SystemExit, match="claim on this task is lost"):
+        perform_here(tmp_path, TASKS[1], claim, monkeypatch, lambda _: take_over(claim))
+    assert not read_result(tmp_path, "run-0")
+    held = Claim(claim.path.with_name("run-0.2.json"))
+    perform_here(tmp_path, TASKS[1], held, monkeypatch, lambda _: None)
+    assert read_result(tmp_path, "run-0")
 
 
 @pytest.mark.parametrize("native", [True, False])
