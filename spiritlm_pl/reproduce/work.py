@@ -96,6 +96,7 @@ class Workers:
         for name in self.wanted:
             if name not in self.done and name not in self.running and self._is_here(self.tasks[name]):
                 self.done.add(name)
+                self.failed.discard(name)  # another has done what failed here
 
     def _ready(self, task: Task) -> bool:
         return all(need in self.done or need not in self.wanted for need in task.needs)
@@ -149,18 +150,25 @@ class Workers:
                 continue
             with self._lock:
                 self.running.pop(name)
+            kept = claim.beat()
             claim.release()
             taken = time.monotonic() - started
             if process.exitcode == 0:
                 self.done.add(name)
                 left = len(self._open()) + len(self.running)
                 self.console.print(f"{self.tasks[name].title}: done in {taken:.0f} s, {left} left")
-            else:
+            elif kept:
                 self.failed.add(name)
-                log = log_path(self.folder, name)
-                tail = "\n".join(log.read_text(errors="replace", encoding="utf-8").splitlines()[-8:])
-                title = f"{self.tasks[name].title}: failed (exit {process.exitcode}); the end of {log}:"
-                self.console.print(f"{title}\n{tail}", markup=False)
+                title = f"{self.tasks[name].title}: failed (exit {process.exitcode})"
+                self.console.print(f"{title}; {self._end_of_log(name)}", markup=False)
+            else:
+                self.console.print(f"{self.tasks[name].title}: given up here, since its claim was lost")
+
+    def _end_of_log(self, name: str) -> str:
+        log = log_path(self.folder, name)
+        if not log.is_file():
+            return "it ended before it had a log"
+        return "\n".join([f"the end of {log}:", *log.read_text(errors="replace", encoding="utf-8").splitlines()[-8:]])
 
     def _beat(self, stop: threading.Event) -> None:
         """Tell others that the work goes on; end commands whose claim is lost, which another machine does again."""
@@ -200,10 +208,6 @@ def perform(folder: str, task: Task, threads: int, claim: str) -> None:
         threads: number of threads to compute with.
         claim: absolute path of the claim on the task, which the process that started this one holds.
     """
-    import torch
-
-    from spiritlm_pl.cli.main import guarded, run
-
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.chdir(folder)
     log = log_path(Path(), task.name)
@@ -211,6 +215,11 @@ def perform(folder: str, task: Task, threads: int, claim: str) -> None:
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
+
+    import torch  # from here on, what fails is in the log
+
+    from spiritlm_pl.cli.main import guarded, run
+
     torch.set_num_threads(threads)
     done = done_steps(read_result(Path(), task.name), task.steps) if Path(task.makes).exists() else []
     for step in task.steps:

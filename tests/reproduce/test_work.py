@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from spiritlm_pl.reproduce.plan import Step, Task
-from spiritlm_pl.reproduce.results import read_result, result_path
+from spiritlm_pl.reproduce.results import add_step, read_result, result_path
 from spiritlm_pl.reproduce.work import CLAIMS, Workers, log_path, machine_options, perform
 from spiritlm_pl.runtime.claims import Claim, owner, take
 
@@ -137,6 +137,39 @@ def test_heartbeats_go_on_after_an_error(tmp_path: Path, monkeypatch: pytest.Mon
     assert process.is_alive()
     take_over(claim)
     beat_until(workers, lambda: not process.is_alive(), monkeypatch)
+
+
+def told(workers: Workers) -> str:
+    found: Any = workers.console.file
+    return str(found.getvalue())
+
+
+def test_what_another_took_over_has_not_failed(tmp_path: Path) -> None:
+    workers, claim = running(tmp_path, "run-0", Process(exitcode=-15))
+    take_over(claim)
+    workers._collect()
+    assert not workers.failed and "run-0" in [one.name for one in workers._open()]
+    assert "given up here" in told(workers) and not workers.running
+
+
+def test_what_failed_here_and_another_did_has_not_failed(tmp_path: Path) -> None:
+    workers, _ = running(tmp_path, "shared", Process(exitcode=1))
+    workers._collect()
+    assert workers.failed == {"shared"} and not workers._open()  # the runs need it
+    assert "failed (exit 1); it ended before it had a log" in told(workers)
+    log_path(tmp_path, "shared").parent.mkdir()
+    log_path(tmp_path, "shared").write_text("made by another")
+    add_step(tmp_path, TASKS[0], TASKS[0].steps[0], 1.0, ())
+    workers._look()
+    assert not workers.failed and len(workers._open()) == 3
+
+
+def test_the_end_of_a_log_is_told(tmp_path: Path) -> None:
+    log_path(tmp_path, "shared").parent.mkdir()
+    log_path(tmp_path, "shared").write_text("".join(f"line {number}\n" for number in range(20)))
+    workers, _ = running(tmp_path, "shared", Process(exitcode=1))
+    workers._collect()
+    assert "line 12\n" in told(workers) and "line 19\n" in told(workers) and "line 11\n" not in told(workers)
 
 
 def perform_here(folder: Path, one: Task, claim: Claim, monkeypatch: pytest.MonkeyPatch, during: Any) -> None:
