@@ -74,6 +74,11 @@ def add_step(folder: Path, task: Task, step: Step, seconds: float, words: Iterab
         path.write_text(json.dumps(described | {"steps": kept | {step.name: one}}) + "\n", encoding="utf-8")
 
 
+def drop_result(folder: Path, name: str) -> None:
+    """Remove the result of a task before it is done anew, since what it makes is not whole until the task is done."""
+    result_path(folder, name).unlink(missing_ok=True)
+
+
 def merge(folder: Path, others: Iterable[str | Path]) -> int:
     """Copy results of other folders that this folder lacks; return how many.
 

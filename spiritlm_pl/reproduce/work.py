@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from spiritlm_pl.reproduce.plan import Task
-from spiritlm_pl.reproduce.results import add_step, done_steps, is_complete, read_result
+from spiritlm_pl.reproduce.results import add_step, done_steps, drop_result, is_complete, read_result
 from spiritlm_pl.runtime.claims import BEAT_EVERY, Claim, newest, owner, take
 from spiritlm_pl.runtime.devices import cpu_has_bfloat16
 
@@ -222,8 +222,11 @@ def perform(folder: str, task: Task, threads: int, claim: str) -> None:
 
     torch.set_num_threads(threads)
     done = done_steps(read_result(Path(), task.name), task.steps) if Path(task.makes).exists() else []
+    if task.steps[0].name not in done:
+        done = []
+        drop_result(Path(), task.name)
     for step in task.steps:
-        if step.name in done and task.steps[0].name in done:
+        if step.name in done:
             continue
         words = [*step.command, *machine_options(step.command)]
         print(f"\n$ spiritlm {' '.join(words)}", flush=True)

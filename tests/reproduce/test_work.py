@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from spiritlm_pl.reproduce.plan import Step, Task
-from spiritlm_pl.reproduce.results import add_step, read_result, result_path
+from spiritlm_pl.reproduce.results import add_step, is_complete, read_result, result_path
 from spiritlm_pl.reproduce.work import CLAIMS, Workers, log_path, machine_options, perform
 from spiritlm_pl.runtime.claims import Claim, owner, take
 
@@ -189,6 +190,34 @@ def test_nothing_is_written_once_the_claim_is_lost(tmp_path: Path, monkeypatch: 
     held = Claim(claim.path.with_name("run-0.2.json"))
     perform_here(tmp_path, TASKS[1], held, monkeypatch, lambda _: None)
     assert read_result(tmp_path, "run-0")
+
+
+def test_work_that_is_killed_while_done_anew_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = replace(TASKS[0], makes="units")
+    add_step(tmp_path, one, one.steps[0], 1.0, ())  # its folder was removed
+
+    def killed(_: list[str]) -> None:
+        (tmp_path / one.makes).mkdir()  # as soon as it is begun
+        raise SystemExit("killed")
+
+    claim = take(tmp_path / CLAIMS, one.name)
+    assert claim is not None
+    with pytest.raises(SystemExit, match="killed"):
+        perform_here(tmp_path, one, claim, monkeypatch, killed)
+    workers = Workers(tmp_path, [one, *TASKS[1:]], 1, Console(quiet=True))
+    assert one.name in workers.wanted and not workers._is_here(one)
+
+
+def test_steps_that_are_done_are_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = replace(TASKS[1], steps=(TASKS[1].steps[0], Step("second", ("b",), {}, "another key")))
+    add_step(tmp_path, both, both.steps[0], 1.0, ())
+    (tmp_path / both.makes).parent.mkdir()
+    (tmp_path / both.makes).touch()
+    claim = take(tmp_path / CLAIMS, both.name)
+    assert claim is not None
+    commands: list[list[str]] = []
+    perform_here(tmp_path, both, claim, monkeypatch, commands.append)
+    assert commands == [["b"]] and is_complete(read_result(tmp_path, both.name), both)
 
 
 @pytest.mark.parametrize("native", [True, False])
