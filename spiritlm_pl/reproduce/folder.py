@@ -51,6 +51,23 @@ def fingerprint(folder: Path) -> str:
     return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 
+def check_same_settings(folder: Path, other: Path) -> None:
+    """Check that two folders have the same settings; one without any has the results alone, whose keys tell.
+
+    Raises:
+        ValueError: if the other folder has other settings than this one.
+    """
+    held, theirs = (
+        json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        for path in (folder / SETTINGS_FILE, other / SETTINGS_FILE)
+    )
+    for name in held.keys() & theirs.keys():
+        if held[name] != theirs[name]:
+            raise ValueError(
+                f"merge must name folders with the {name} of {folder}, {held[name]:g}, but {other} has {theirs[name]:g}"
+            )
+
+
 def shared_settings(
     folder: Path, tokenizers: Iterable[str], stories: int | None, budget: float | None, defaults: tuple[int, float]
 ) -> Settings:

@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from spiritlm_pl.reproduce.plan import Task
-from spiritlm_pl.reproduce.results import add_step, done_steps, drop_result, is_complete, read_result
+from spiritlm_pl.reproduce.results import add_step, drop_result, is_complete, made_here, read_result
 from spiritlm_pl.runtime.claims import BEAT_EVERY, Claim, newest, owner, take
 from spiritlm_pl.runtime.devices import cpu_has_bfloat16
 
@@ -62,7 +62,7 @@ class Workers:
 
     def _is_here(self, task: Task) -> bool:
         """Whether a task is done, and what it makes lies in this folder, not only the result of another folder."""
-        return (self.folder / task.makes).exists() and self._is_done(task)
+        return len(made_here(self.folder, read_result(self.folder, task.name), task)) == len(task.steps)
 
     def run(self) -> set[str]:
         """Do all that is to be done and nobody else does, and wait for the others; return the names of failed tasks.
@@ -221,9 +221,9 @@ def perform(folder: str, task: Task, threads: int, claim: str) -> None:
     from spiritlm_pl.cli.main import guarded, run
 
     torch.set_num_threads(threads)
-    done = done_steps(read_result(Path(), task.name), task.steps) if Path(task.makes).exists() else []
+    done = made_here(Path(), read_result(Path(), task.name), task)
     if task.steps[0].name not in done:
-        done = []
+        done = {}
         drop_result(Path(), task.name)
     for step in task.steps:
         if step.name in done:
