@@ -36,8 +36,12 @@ def copy_tokenizer(folder: Path, quickstart: Path, name: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(target) as new:
             shutil.copytree(source, new / name)
-            (new / name).replace(target)
-    elif fingerprint(target) != fingerprint(source):
+            try:
+                (new / name).replace(target)
+            except OSError:
+                if not target.is_dir():  # else another process was faster
+                    raise
+    if fingerprint(target) != fingerprint(source):
         raise ValueError(
             f"quickstart must be the one whose tokenizers {folder} has, but {source} is another; take an empty "
             "folder, or leave --quickstart out"

@@ -74,7 +74,8 @@ def reproduce(
             raise ValueError(f"quickstart must be the folder of a quickstart that has {where}, but is {quickstart}")
         if lacking:
             chosen.remove(number)
-            console.print(f"Finding {number} is left out: there is no tokenizer {', '.join(lacking)} in {quickstart}.")
+            searched = folder / TOKENIZERS if quickstart is None else quickstart
+            console.print(f"Finding {number} is left out: there is no tokenizer {', '.join(lacking)} in {searched}.")
     conditions = _conditions(chosen)
     tokenizers = needed_tokenizers(conditions)
     settings = shared_settings(folder, tokenizers, stories, budget, DEFAULTS)

@@ -1,6 +1,7 @@
 """Results are kept step by step, merged between folders, and told in a report."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -221,6 +222,24 @@ def test_tokenizers_and_settings_stay_those_of_the_folder(tmp_path: Path) -> Non
         shared_settings(out, names, 400, None, (2000, 1.0))
 
 
+def test_two_processes_may_copy_a_tokenizer_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = next(iter(plan_file()["tokenizers"]))
+    first, second = quickstart(tmp_path / "a", b"1"), quickstart(tmp_path / "b", b"2")
+    replace = Path.replace
+
+    def slower(source: Path, target: Path) -> Path:
+        """Let another process be faster."""
+        shutil.copytree(first / plan_file()["tokenizers"][name], target)
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", slower)
+    copy_tokenizer(tmp_path / "out", first, name)
+    assert [path.name for path in (tmp_path / "out/tokenizers").iterdir()] == [name]
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(ValueError, match="quickstart must be the one"):
+        copy_tokenizer(tmp_path / "out", second, name)
+
+
 def test_findings_without_their_tokenizer_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain = tmp_path / "plain/model/speech_tokenizer"
     plain.mkdir(parents=True)
@@ -229,6 +248,8 @@ def test_findings_without_their_tokenizer_are_left_out(tmp_path: Path, capsys: p
     told = " ".join(capsys.readouterr().out.split())
     assert "Finding 5 is left out" in told and "Finding 6 is left out" in told and "Finding 1 is" not in told
     assert "too few runs" in (tmp_path / "out/report.md").read_text()
+    reproduce(str(tmp_path / "out"), report_only=True)
+    assert f"in {tmp_path / 'out/tokenizers'}." in "".join(capsys.readouterr().out.splitlines())
     with pytest.raises(ValueError, match="hubert_2"):
         reproduce(str(tmp_path / "out"), only=[6], report_only=True)
     with pytest.raises(ValueError, match="only must be numbers"):

@@ -67,10 +67,11 @@ def test_two_processes_do_each_task_once_and_again_nothing(tmp_path: Path) -> No
 def test_a_failure_is_told_and_the_others_are_finished(tmp_path: Path) -> None:
     bad = task("bad", command=("no-such-command",))
     tasks = [bad, task("after", "bad"), task("good")]
-    console = Console(record=True, quiet=False, width=200, file=(tmp_path / "told").open("w"))
-    assert Workers(tmp_path, tasks, 1, console).run() == {"bad"}
+    workers = Workers(tmp_path, tasks, 1, Console(width=200, file=io.StringIO()))
+    assert workers.run() == {"bad"}
     assert read_result(tmp_path, "good") and not read_result(tmp_path, "after") and not read_result(tmp_path, "bad")
-    assert "bad: failed" in console.export_text() and "command must be one of" in console.export_text()
+    text = " ".join(told(workers).split())
+    assert "bad: failed" in text and "command must be one of" in text
     assert not list((tmp_path / CLAIMS).glob("*.json"))
 
 
