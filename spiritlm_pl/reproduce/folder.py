@@ -36,8 +36,12 @@ def copy_tokenizer(folder: Path, quickstart: Path, name: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(target) as new:
             shutil.copytree(source, new / name)
-            (new / name).replace(target)
-    elif fingerprint(target) != fingerprint(source):
+            try:
+                (new / name).replace(target)
+            except OSError:
+                if not target.is_dir():  # else another process was faster
+                    raise
+    if fingerprint(target) != fingerprint(source):
         raise ValueError(
             f"quickstart must be the one whose tokenizers {folder} has, but {source} is another; take an empty "
             "folder, or leave --quickstart out"
@@ -49,6 +53,23 @@ def fingerprint(folder: Path) -> str:
     found = sorted(path for pattern in (WEIGHTS, "config.json") for path in folder.rglob(pattern))
     names = [(str(path.relative_to(folder)), file_sha256(path)) for path in found]
     return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+
+
+def check_same_settings(folder: Path, other: Path) -> None:
+    """Check that two folders have the same settings; one without any has the results alone, whose keys tell.
+
+    Raises:
+        ValueError: if the other folder has other settings than this one.
+    """
+    held, theirs = (
+        json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        for path in (folder / SETTINGS_FILE, other / SETTINGS_FILE)
+    )
+    for name in held.keys() & theirs.keys():
+        if held[name] != theirs[name]:
+            raise ValueError(
+                f"merge must name folders with the {name} of {folder}, {held[name]:g}, but {other} has {theirs[name]:g}"
+            )
 
 
 def shared_settings(

@@ -37,15 +37,14 @@ def read_runs(folder: Path, tasks: Sequence[Task]) -> Runs:
         result = read_result(folder, task.name)
         done = done_steps(result, task.steps)
         if task.condition is not None and task.seed is not None and done:
-            steps = {name: result["steps"][name] for name in done}
-            runs.setdefault(task.condition, {})[task.seed] = result | {"steps": steps}
+            runs.setdefault(task.condition, {})[task.seed] = result | {"steps": done}
     return runs
 
 
 def build_report(folder: Path, tasks: Sequence[Task], settings: Settings, only: Sequence[int]) -> dict[str, Any]:
     """Return the whole report as plain values."""
     runs = read_runs(folder, tasks)
-    steps = [step for task in tasks for step in read_result(folder, task.name).get("steps", {}).values()]
+    steps = [step for task in tasks for step in done_steps(read_result(folder, task.name), task.steps).values()]
     return {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": {"stories": settings.stories, "budget": settings.budget, "tokenizers": dict(settings.tokenizers)},
@@ -148,10 +147,7 @@ def _scaling_lines(found: dict[str, Any]) -> list[str]:
     """Write the exponents of the losses as a table."""
     if not found.get("exponents"):
         return []
-    lines = [
-        "| loss of | falls with size as N^- | with tokens as D^- | share of growth for tokens |",
-        "|---|---|---|---|",
-    ]
+    lines = ["| loss of | falls with size as N^- | with tokens as D^- |", "|---|---|---|"]
     for kind, one in found["exponents"].items():
         cells = [cell(one[name], digits=3) for name in ("size", "tokens")]
         lines.append(f"| {kind} | {' | '.join(cells)} |")

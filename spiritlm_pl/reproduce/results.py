@@ -18,6 +18,7 @@ from spiritlm_pl.runtime.devices import num_cores
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
 RESULTS = "results"
+MERGED_FROM = "merged_from"  # in a result: the folder where it was made
 SPLIT_METRICS = "val/"
 LAYERS = ".layers."  # in the names of weights that are no embeddings
 Result = dict[str, Any]
@@ -45,10 +46,17 @@ def read_result(folder: Path, name: str) -> Result:
     return result
 
 
-def done_steps(result: Result, steps: Iterable[Step]) -> list[str]:
-    """Return the names of those steps that a result has, with the same commands and configurations."""
+def done_steps(result: Result, steps: Iterable[Step]) -> dict[str, Any]:
+    """Return what a result holds of those steps that it has with the same commands and configurations, by name."""
     found = result.get("steps", {})
-    return [step.name for step in steps if found.get(step.name, {}).get("key") == step.key]
+    return {step.name: found[step.name] for step in steps if found.get(step.name, {}).get("key") == step.key}
+
+
+def made_here(folder: Path, result: Result, task: Task) -> dict[str, Any]:
+    """Return the steps of a task that are done and whose output lies in this folder, not only their figures."""
+    if MERGED_FROM in result or not (folder / task.makes).exists():
+        return {}
+    return done_steps(result, task.steps)
 
 
 def is_complete(result: Result, task: Task) -> bool:
@@ -74,25 +82,9 @@ def add_step(folder: Path, task: Task, step: Step, seconds: float, words: Iterab
         path.write_text(json.dumps(described | {"steps": kept | {step.name: one}}) + "\n", encoding="utf-8")
 
 
-def merge(folder: Path, others: Iterable[str | Path]) -> int:
-    """Copy results of other folders that this folder lacks; return how many.
-
-    Raises:
-        ValueError: if a folder has no results, or one of another setting than this folder's.
-    """
-    count = 0
-    for other in map(Path, others):
-        if not (other / RESULTS).is_dir():
-            raise ValueError(f"merge must name folders of this command, but {other} has no {RESULTS}")
-        for path in sorted((other / RESULTS).glob("*.json")):
-            name = path.stem
-            theirs, ours = read_result(other, name), read_result(folder, name)
-            steps = theirs["steps"] | ours.get("steps", {})
-            if steps != ours.get("steps"):
-                with atomic_path(result_path(folder, name)) as target:
-                    target.write_text(json.dumps(theirs | {"steps": steps}) + "\n", encoding="utf-8")
-                count += 1
-    return count
+def drop_result(folder: Path, name: str) -> None:
+    """Remove the result of a task before it is done anew, since what it makes is not whole until the task is done."""
+    result_path(folder, name).unlink(missing_ok=True)
 
 
 def machine() -> dict[str, Any]:

@@ -8,9 +8,9 @@ from rich.table import Table
 
 from spiritlm_pl.reproduce.findings import findings_file
 from spiritlm_pl.reproduce.folder import TOKENIZERS, copy_tokenizer, has_tokenizer, shared_settings
+from spiritlm_pl.reproduce.merge import merge as merge_results
 from spiritlm_pl.reproduce.plan import all_tasks, needed_tokenizers, plan_file
 from spiritlm_pl.reproduce.report import build_report, cell, write_report
-from spiritlm_pl.reproduce.results import merge as merge_results
 from spiritlm_pl.reproduce.work import LOGS, Workers
 from spiritlm_pl.runtime.devices import num_cores
 
@@ -48,7 +48,7 @@ def reproduce(
         stories: number of stories, for training and test; 2000 in a new folder.
         budget: factor that all numbers of training steps are multiplied by; 1 in a new folder.
         jobs: number of cores to compute on; all if left out.
-        merge: folders of other machines whose results are copied here first.
+        merge: folders of other machines whose results for these findings and seeds are copied here first.
         report_only: whether to write the report on what is there, and to run nothing.
 
     Raises:
@@ -74,13 +74,14 @@ def reproduce(
             raise ValueError(f"quickstart must be the folder of a quickstart that has {where}, but is {quickstart}")
         if lacking:
             chosen.remove(number)
-            console.print(f"Finding {number} is left out: there is no tokenizer {', '.join(lacking)} in {quickstart}.")
+            searched = folder / TOKENIZERS if quickstart is None else quickstart
+            console.print(f"Finding {number} is left out: there is no tokenizer {', '.join(lacking)} in {searched}.")
     conditions = _conditions(chosen)
     tokenizers = needed_tokenizers(conditions)
     settings = shared_settings(folder, tokenizers, stories, budget, DEFAULTS)
     tasks = all_tasks(settings, conditions, seeds)
     if merge:
-        console.print(f"{merge_results(folder, merge)} results merged.")
+        console.print(f"{merge_results(folder, merge, tasks)} results merged.")
     failed: set[str] = set()
     if not report_only:
         workers = Workers(folder, tasks, jobs or num_cores(), console)

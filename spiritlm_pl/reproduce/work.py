@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from spiritlm_pl.reproduce.plan import Task
-from spiritlm_pl.reproduce.results import add_step, done_steps, is_complete, read_result
+from spiritlm_pl.reproduce.results import add_step, drop_result, is_complete, made_here, read_result
 from spiritlm_pl.runtime.claims import BEAT_EVERY, Claim, newest, owner, take
 from spiritlm_pl.runtime.devices import cpu_has_bfloat16
 
@@ -62,7 +62,7 @@ class Workers:
 
     def _is_here(self, task: Task) -> bool:
         """Whether a task is done, and what it makes lies in this folder, not only the result of another folder."""
-        return (self.folder / task.makes).exists() and self._is_done(task)
+        return len(made_here(self.folder, read_result(self.folder, task.name), task)) == len(task.steps)
 
     def run(self) -> set[str]:
         """Do all that is to be done and nobody else does, and wait for the others; return the names of failed tasks.
@@ -96,6 +96,7 @@ class Workers:
         for name in self.wanted:
             if name not in self.done and name not in self.running and self._is_here(self.tasks[name]):
                 self.done.add(name)
+                self.failed.discard(name)  # another has done what failed here
 
     def _ready(self, task: Task) -> bool:
         return all(need in self.done or need not in self.wanted for need in task.needs)
@@ -136,7 +137,8 @@ class Workers:
                 self.done.add(task.name)
                 continue
             threads = min(task.threads, self.jobs)
-            process = context.Process(target=perform, args=(str(self.folder), task, threads), name=task.name)
+            held = str(claim.path.absolute())
+            process = context.Process(target=perform, args=(str(self.folder), task, threads, held), name=task.name)
             process.start()
             with self._lock:
                 self.running[task.name] = (process, claim, time.monotonic())
@@ -148,21 +150,28 @@ class Workers:
                 continue
             with self._lock:
                 self.running.pop(name)
+            kept = claim.beat()
             claim.release()
             taken = time.monotonic() - started
             if process.exitcode == 0:
                 self.done.add(name)
                 left = len(self._open()) + len(self.running)
                 self.console.print(f"{self.tasks[name].title}: done in {taken:.0f} s, {left} left")
-            else:
+            elif kept:
                 self.failed.add(name)
-                log = log_path(self.folder, name)
-                tail = "\n".join(log.read_text(errors="replace", encoding="utf-8").splitlines()[-8:])
-                title = f"{self.tasks[name].title}: failed (exit {process.exitcode}); the end of {log}:"
-                self.console.print(f"{title}\n{tail}", markup=False)
+                title = f"{self.tasks[name].title}: failed (exit {process.exitcode})"
+                self.console.print(f"{title}; {self._end_of_log(name)}", markup=False)
+            else:
+                self.console.print(f"{self.tasks[name].title}: given up here, since its claim was lost")
+
+    def _end_of_log(self, name: str) -> str:
+        log = log_path(self.folder, name)
+        if not log.is_file():
+            return "it ended before it had a log"
+        return "\n".join([f"the end of {log}:", *log.read_text(errors="replace", encoding="utf-8").splitlines()[-8:]])
 
     def _beat(self, stop: threading.Event) -> None:
-        """Tell others that the work goes on; end commands that another machine took for dead and does again."""
+        """Tell others that the work goes on; end commands whose claim is lost, which another machine does again."""
         while not stop.wait(BEAT_EVERY):
             with self._lock:
                 held = list(self.running.values())
@@ -188,18 +197,17 @@ def log_path(folder: Path, name: str) -> Path:
     return folder / LOGS / f"{name}.log"
 
 
-def perform(folder: str, task: Task, threads: int) -> None:
+def perform(folder: str, task: Task, threads: int, claim: str) -> None:
     """Run the steps of a task that are not done, in this process, and write what each gave; exit with 2 on an error.
+
+    Nothing is written once the claim is lost, since another process then writes the same.
 
     Args:
         folder: folder of the results, which becomes the working directory.
         task: task to do.
         threads: number of threads to compute with.
+        claim: absolute path of the claim on the task, which the process that started this one holds.
     """
-    import torch
-
-    from spiritlm_pl.cli.main import guarded, run
-
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.chdir(folder)
     log = log_path(Path(), task.name)
@@ -207,10 +215,18 @@ def perform(folder: str, task: Task, threads: int) -> None:
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
+
+    import torch  # from here on, what fails is in the log
+
+    from spiritlm_pl.cli.main import guarded, run
+
     torch.set_num_threads(threads)
-    done = done_steps(read_result(Path(), task.name), task.steps) if Path(task.makes).exists() else []
+    done = made_here(Path(), read_result(Path(), task.name), task)
+    if task.steps[0].name not in done:
+        done = {}
+        drop_result(Path(), task.name)
     for step in task.steps:
-        if step.name in done and task.steps[0].name in done:
+        if step.name in done:
             continue
         words = [*step.command, *machine_options(step.command)]
         print(f"\n$ spiritlm {' '.join(words)}", flush=True)
@@ -218,6 +234,8 @@ def perform(folder: str, task: Task, threads: int) -> None:
         code = guarded(partial(run, words))
         if code:
             sys.exit(code)
+        if not Claim(Path(claim)).beat():
+            sys.exit("The claim on this task is lost, so that another process may do it: its result is not written.")
         add_step(Path(), task, step, time.monotonic() - start, words)
 
 

@@ -20,30 +20,45 @@ from spiritlm_pl.runtime.left_over import process_runs, remove_left_over, tempor
 
 BEAT_EVERY = 15.0  # seconds
 DEAD_AFTER = 120.0  # seconds without a heartbeat
+GIVE_UP_AFTER = 90.0  # seconds without a heartbeat that succeeded: soon others may take the owner for dead
 
 
 class Claim:
     """Claim that this process holds on a piece of work.
+
+    Args:
+        path: file of the claim, which `take` makes.
 
     Attributes:
         path: file of the claim.
     """
 
     def __init__(self, path: Path) -> None:
-        """Keep the path; `take` makes claims."""
+        """Keep the path, and begin to count the time without a heartbeat."""
         self.path = path
+        self._beaten = time.monotonic()
+        self._lost = False
 
     def beat(self) -> bool:
-        """Tell others that the work goes on; return False if it was taken over, so that it must be given up."""
+        """Tell others that the work goes on; return False if it was taken over or may soon be, so it must be given up.
+
+        Network file systems have errors that pass, so an error ends nothing until no heartbeat has succeeded for
+        `GIVE_UP_AFTER` seconds. A claim once lost stays lost.
+        """
         try:
             os.utime(self.path)
+            self._lost |= newest(self.path.parent, _name(self.path)) not in (self.path, None)  # None: cannot be listed
+            self._beaten = time.monotonic()
         except FileNotFoundError:
-            return False
-        return newest(self.path.parent, _name(self.path)) == self.path
+            self._lost = True
+        except OSError:
+            self._lost |= time.monotonic() - self._beaten > GIVE_UP_AFTER
+        return not self._lost
 
     def release(self) -> None:
-        """Give the work back, or remove the claim of finished work."""
-        self.path.unlink(missing_ok=True)
+        """Give the work back, or remove the claim of finished work; one that cannot be removed dies by itself."""
+        with suppress(OSError):
+            self.path.unlink()
 
 
 def take(folder: Path, name: str) -> Claim | None:

@@ -1,17 +1,23 @@
 """Results are kept step by step, merged between folders, and told in a report."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import save_file
 
+from spiritlm_pl.reproduce.findings import findings_file
 from spiritlm_pl.reproduce.folder import copy_tokenizer, has_tokenizer, shared_settings
+from spiritlm_pl.reproduce.merge import merge
 from spiritlm_pl.reproduce.plan import Settings, Task, all_tasks, plan_file
 from spiritlm_pl.reproduce.report import build_report, markdown, read_runs, write_report
-from spiritlm_pl.reproduce.results import add_step, done_steps, is_complete, merge, read_result, result_path
+from spiritlm_pl.reproduce.results import add_step, done_steps, is_complete, read_result, result_path
 from spiritlm_pl.reproduce.run import reproduce
+from spiritlm_pl.reproduce.work import Workers
+from spiritlm_pl.runtime.claims import take
 
 SETTINGS = Settings(100, 1.0, dict.fromkeys(plan_file()["tokenizers"], "abc"))
 DIRECTIONS = ("text_to_text", "speech_to_speech", "speech_to_text", "text_to_speech")
@@ -21,13 +27,16 @@ def run_of(condition: str, seed: int = 0) -> Task:
     return next(task for task in all_tasks(SETTINGS, [condition], 5) if task.name == f"{condition}-{seed}")
 
 
-def write_figures(folder: Path, task: Task, points: list[float]) -> None:
+def write_figures(
+    folder: Path, task: Task, points: list[float], losses: dict[str, float] | None = None, size: int = 1
+) -> None:
     """Write what the commands of a run leave, and add all its steps."""
     place = folder / "runs" / task.name
     (place / "export").mkdir(parents=True, exist_ok=True)
-    (place / "export/metrics.json").write_text(json.dumps({"val/text/loss": 1.5, "train/loss": 3.0}))
+    (place / "export/metrics.json").write_text(json.dumps({"train/loss": 3.0} | (losses or {"val/text/loss": 1.5})))
     save_file(
-        {"model.layers.0.a": torch.zeros(2, 3), "model.embed": torch.zeros(9)}, place / "export/model.safetensors"
+        {"model.layers.0.a": torch.zeros(2 * size, 3), "model.embed": torch.zeros(9)},
+        place / "export/model.safetensors",
     )
     scores = {name: {"points": points, "right": [], "wrong": []} for name in DIRECTIONS}
     (place / "scores.json").write_text(json.dumps({"ids": [f"story {n}" for n in range(len(points))]} | scores))
@@ -48,7 +57,7 @@ def test_a_result_grows_by_steps_and_tells_where_it_comes_from(tmp_path: Path) -
     assert train["machine"]["host"] and train["code"] and train["seconds"] == 30.0
     assert train["command"] == list(task.steps[0].command)
     add_step(tmp_path, task, task.steps[0], 1.0, ())  # trained anew: what was measured is of no use
-    assert done_steps(read_result(tmp_path, task.name), task.steps) == ["train"]
+    assert list(done_steps(read_result(tmp_path, task.name), task.steps)) == ["train"]
 
 
 def test_results_of_other_settings_do_not_count(tmp_path: Path) -> None:
@@ -65,17 +74,85 @@ def test_a_broken_result_is_named(tmp_path: Path) -> None:
         read_result(tmp_path, "none-0")
 
 
+def write_settings(folder: Path, stories: int = 100, budget: float = 1.0) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "settings.json").write_text(json.dumps({"stories": stories, "budget": budget}))
+
+
+def points_of(folder: Path, name: str) -> list[float]:
+    found: list[float] = read_result(folder, name)["steps"]["choice"]["figures"]["points"]["speech_to_text"]
+    return found
+
+
 def test_folders_are_merged(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
-    write_figures(here, run_of("none", 0), [1.0])
-    for seed in (0, 1):
-        write_figures(there, run_of("none", seed), [0.0])
-    assert merge(here, [there]) == 1 and merge(here, [there]) == 0
-    kept = read_result(here, "none-0")["steps"]["choice"]["figures"]["points"]
-    assert kept["speech_to_text"] == [1.0]  # what was here stays
-    assert read_result(here, "none-1") == read_result(there, "none-1")
+    tasks = [run_of("none", seed) for seed in range(2)]
+    write_figures(here, tasks[0], [1.0])
+    for task in tasks:
+        write_figures(there, task, [0.0])
+    assert merge(here, [there], tasks) == 1 and merge(here, [there], tasks) == 0
+    assert points_of(here, "none-0") == [1.0]  # what was here stays
+    assert read_result(here, "none-1") == read_result(there, "none-1") | {"merged_from": str(there)}
+    assert not list((here / "claims").glob("*.json"))
     with pytest.raises(ValueError, match="merge must name folders"):
-        merge(here, [tmp_path / "nowhere"])
+        merge(here, [tmp_path / "nowhere"], tasks)
+
+
+def test_a_valid_result_is_merged_whole_over_one_that_does_not_count(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    task = run_of("none")
+    old = all_tasks(Settings(100, 0.5, SETTINGS.tokenizers), ["none"], 1)[-1]
+    write_figures(here, old, [1.0])
+    write_figures(there, task, [0.0])
+    assert merge(here, [there], [task]) == 1
+    assert is_complete(read_result(here, "none-0"), task) and points_of(here, "none-0") == [0.0]
+    add_step(here, task, task.steps[0], 60.0, ())  # a training of this folder, and nothing measured
+    assert merge(here, [there], [task]) == 1
+    assert read_result(here, "none-0")["steps"]["train"]["seconds"] == 30.0  # theirs, as all that was measured
+
+
+def test_a_run_that_a_process_works_on_is_not_replaced(tmp_path: Path) -> None:
+    write_figures(tmp_path / "there", run_of("none"), [0.0])
+    claim = take(tmp_path / "here/claims", "none-0")
+    assert claim is not None
+    assert merge(tmp_path / "here", [tmp_path / "there"], [run_of("none")]) == 0
+    claim.release()
+    assert merge(tmp_path / "here", [tmp_path / "there"], [run_of("none")]) == 1
+
+
+def test_folders_of_other_settings_are_not_merged(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for others, wrong in (((100, 0.5), "budget of .*, 1, but .* has 0.5"), ((300, 1.0), "stories of .*, 100")):
+        task = all_tasks(Settings(*others, SETTINGS.tokenizers), ["none"], 1)[-1]
+        write_figures(there, task, [0.0])
+        write_settings(here)
+        write_settings(there, *others)
+        with pytest.raises(ValueError, match=wrong):
+            merge(here, [there], [run_of("none")])
+        write_settings(there)  # settings alone do not make results of the same kind
+        with pytest.raises(ValueError, match="all runs of .*there have others"):
+            merge(here, [there], [run_of("none")])
+    assert not read_result(here, "none-0")
+
+
+def test_what_is_merged_is_no_ground_for_other_runs(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    tasks = all_tasks(SETTINGS, ["warm"], 1)  # which goes on from text-0
+    text = next(task for task in tasks if task.name == "text-0")
+    write_figures(there, text, [0.0])
+    (here / text.makes).mkdir(parents=True)  # of a training that was killed, or of an older plan
+    assert merge(here, [there], tasks) == 1 and is_complete(read_result(here, "text-0"), text)
+    assert "text-0" in Workers(here, tasks, 1, Console(quiet=True)).wanted
+    write_figures(here, text, [0.0])  # trained here
+    assert "text-0" not in Workers(here, tasks, 1, Console(quiet=True)).wanted
+
+
+def test_the_report_tells_nothing_of_results_that_do_not_count(tmp_path: Path) -> None:
+    old = all_tasks(Settings(100, 0.5, SETTINGS.tokenizers), ["none"], 1)
+    write_figures(tmp_path, old[-1], [1.0])
+    report = build_report(tmp_path, all_tasks(SETTINGS, ["none"], 1), SETTINGS, [1])
+    assert report["core_hours"] == 0 and report["machines"] == [] and report["code"] == []
+    assert build_report(tmp_path, old, SETTINGS, [1])["core_hours"] > 0
 
 
 def test_the_report_tells_verdicts_intervals_and_the_paper(tmp_path: Path) -> None:
@@ -95,6 +172,26 @@ def test_the_report_tells_verdicts_intervals_and_the_paper(tmp_path: Path) -> No
     written = write_report(tmp_path, report)
     assert {path.name for path in written} == {"report.md", "report.json", "report.png", "report_layers.png"}
     assert all(path.stat().st_size > 500 for path in written)
+
+
+def test_all_rows_of_a_table_have_as_many_cells(tmp_path: Path) -> None:
+    conditions = findings_file()["findings"][8]["conditions"]
+    for number, condition in enumerate(conditions):
+        for seed in range(2):
+            task = run_of(condition, seed)
+            losses = {"val/text/loss": 3.0 - 0.1 * number, "val/speech/loss": 4.0 - 0.1 * number}
+            write_figures(
+                tmp_path, task, [1.0, 0.0], losses | {"perf/tokens": 1000.0 * (1 + number % 3)}, 1 + number // 3
+            )
+    numbers = sorted(findings_file()["findings"])
+    every = [name for one in numbers for name in findings_file()["findings"][one]["conditions"]]
+    report = build_report(tmp_path, all_tasks(SETTINGS, every, 2), SETTINGS, numbers)
+    assert set(report["findings"]["8"]["scaling"]["exponents"]) == {"text", "speech"}
+    tables: list[list[str]] = [[]]
+    for line in markdown(report).splitlines():
+        tables[-1].append(line) if line.startswith("|") else tables.append([])
+    counts = [{line.count("|") for line in table} for table in tables if table]
+    assert len(counts) > len(numbers) and all(len(count) == 1 for count in counts)
 
 
 def test_a_report_without_results_has_no_picture(tmp_path: Path) -> None:
@@ -125,6 +222,24 @@ def test_tokenizers_and_settings_stay_those_of_the_folder(tmp_path: Path) -> Non
         shared_settings(out, names, 400, None, (2000, 1.0))
 
 
+def test_two_processes_may_copy_a_tokenizer_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = next(iter(plan_file()["tokenizers"]))
+    first, second = quickstart(tmp_path / "a", b"1"), quickstart(tmp_path / "b", b"2")
+    replace = Path.replace
+
+    def slower(source: Path, target: Path) -> Path:
+        """Let another process be faster."""
+        shutil.copytree(first / plan_file()["tokenizers"][name], target)
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", slower)
+    copy_tokenizer(tmp_path / "out", first, name)
+    assert [path.name for path in (tmp_path / "out/tokenizers").iterdir()] == [name]
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(ValueError, match="quickstart must be the one"):
+        copy_tokenizer(tmp_path / "out", second, name)
+
+
 def test_findings_without_their_tokenizer_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain = tmp_path / "plain/model/speech_tokenizer"
     plain.mkdir(parents=True)
@@ -133,6 +248,8 @@ def test_findings_without_their_tokenizer_are_left_out(tmp_path: Path, capsys: p
     told = " ".join(capsys.readouterr().out.split())
     assert "Finding 5 is left out" in told and "Finding 6 is left out" in told and "Finding 1 is" not in told
     assert "too few runs" in (tmp_path / "out/report.md").read_text()
+    reproduce(str(tmp_path / "out"), report_only=True)
+    assert f"in {tmp_path / 'out/tokenizers'}." in "".join(capsys.readouterr().out.splitlines())
     with pytest.raises(ValueError, match="hubert_2"):
         reproduce(str(tmp_path / "out"), only=[6], report_only=True)
     with pytest.raises(ValueError, match="only must be numbers"):

@@ -1,5 +1,6 @@
 """One process has a piece of work; what the dead have is taken over, by one."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from spiritlm_pl.runtime import claims
-from spiritlm_pl.runtime.claims import DEAD_AFTER, Claim, newest, owner, take
+from spiritlm_pl.runtime.claims import DEAD_AFTER, GIVE_UP_AFTER, Claim, newest, owner, take
 
 
 def _of_process(folder: Path, process: int, machine: str | None = None) -> Path:
@@ -90,3 +91,42 @@ def test_many_processes_take_each_work_once(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         taken = pool.starmap(_count, [(tmp_path, 40)] * 3)
         assert sum(taken) == 40
+
+
+def test_an_error_that_passes_ends_no_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim, now = take(tmp_path, "work"), 1000.0
+    assert claim is not None
+    monkeypatch.setattr(claims.time, "monotonic", lambda: now)
+
+    def stale(path: Path) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    assert claim.beat()
+    with monkeypatch.context() as broken:
+        broken.setattr(claims.os, "utime", stale)
+        now += GIVE_UP_AFTER - 1
+        assert claim.beat()
+    assert claim.beat()  # counted anew from here
+    monkeypatch.setattr(claims.os, "utime", stale)
+    now += GIVE_UP_AFTER - 1
+    assert claim.beat()
+    now += 2
+    assert not claim.beat()
+    monkeypatch.undo()
+    assert not claim.beat()  # another may have begun in the meantime
+
+
+def test_a_claim_that_cannot_be_removed_is_left_to_die(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = take(tmp_path, "work")
+    assert claim is not None
+
+    def unreachable(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "unlink", unreachable)
+        claim.release()
+    assert claim.path.exists()
+    claim.release()
+    claim.release()
+    assert not claim.path.exists()
