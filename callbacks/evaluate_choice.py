@@ -14,7 +14,7 @@ from spiritlm_pl.callbacks.held_out_measurement import HeldOutMeasurement
 from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.modules import WritingModule
 from spiritlm_pl.data.unit_corpus import UnitCorpus
-from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, choice_items, evaluate_choice
+from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, choice_items, score_choices
 from spiritlm_pl.runtime.provenance import atomic_path
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
@@ -73,7 +73,7 @@ class EvaluateChoice(HeldOutMeasurement):
         network = cast(PreTrainedModel, checked(pl_module, WritingModule, "module", self).network)
         vocabulary = checked(pl_module, WritingModule, "module", self).vocabulary
         with evaluation_context(trainer, network):
-            results = evaluate_choice(
+            results = score_choices(
                 network,
                 self._load(pl_module, vocabulary),
                 vocabulary,
@@ -82,7 +82,7 @@ class EvaluateChoice(HeldOutMeasurement):
                 trainer.global_rank,
                 trainer.world_size,
                 self._opening,
-            )
+            ).results()
         prefix = f"{stage}/accuracy_{self.name}_" if self.name else f"{stage}/accuracy_"
         pl_module.log_dict({prefix + name: result.accuracy for name, result in results.items()})
         if self.output is not None and trainer.is_global_zero and trainer.state.fn is TrainerFn.FITTING:

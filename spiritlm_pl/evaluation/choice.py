@@ -345,20 +345,6 @@ def score_choices(
     return ChoiceScores(tuple(directions), tuple(item.id for item in items), mean, whole)
 
 
-def evaluate_choice(
-    model: PreTrainedModel,
-    items: Sequence[ChoiceItem],
-    vocabulary: Vocabulary,
-    directions: Sequence[str] = tuple(DIRECTIONS),
-    batch_tokens: int = 4096,
-    rank: int = 0,
-    world_size: int = 1,
-    opening: Sequence[int] = (),
-) -> dict[str, ChoiceResult]:
-    """Measure the accuracy of a model in each direction; the arguments and errors are those of `score_choices`."""
-    return score_choices(model, items, vocabulary, directions, batch_tokens, rank, world_size, opening).results()
-
-
 def points(scores: torch.Tensor) -> torch.Tensor:
     """Return points (N,) for scores (N, 2) of right and wrong continuation: 1, 0, or one half for a tie."""
     return (scores[:, 0] > scores[:, 1]).double() + (scores[:, 0] == scores[:, 1]).double() / 2

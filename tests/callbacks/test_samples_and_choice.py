@@ -24,7 +24,7 @@ from spiritlm_pl.cli.main import run
 from spiritlm_pl.corpora.audio import save_wav
 from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.data.unit_corpus import UnitCorpus
-from spiritlm_pl.evaluation.choice import choice_items, evaluate_choice
+from spiritlm_pl.evaluation.choice import choice_items, score_choices
 from spiritlm_pl.generation import GenerationSettings
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.runtime.checkpoint import save_network
@@ -201,7 +201,7 @@ def test_choices_begin_as_training_does(folder, monkeypatch):
     expected, without = (
         {name: result.to_dict() for name, result in results.items()}
         for results in (
-            evaluate_choice(module.network.eval(), items, module.vocabulary, opening=opening)
+            score_choices(module.network.eval(), items, module.vocabulary, opening=opening).results()
             for opening in ((1, 7), ())
         )
     )

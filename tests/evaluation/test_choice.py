@@ -13,15 +13,7 @@ from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folde
 from spiritlm_pl.data.documents import WordIds
 from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.data.unit_index import UnitIndex
-from spiritlm_pl.evaluation.choice import (
-    DIRECTIONS,
-    ChoiceItem,
-    choice_items,
-    cut_place,
-    evaluate_choice,
-    score_choices,
-    sequence,
-)
+from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, choice_items, cut_place, score_choices, sequence
 from spiritlm_pl.evaluation.endings import measure_endings, save_beginnings
 from spiritlm_pl.evaluation.interval import wilson_interval
 from spiritlm_pl.generation import GenerationSettings
@@ -175,7 +167,7 @@ def test_a_continuation_that_is_cut_counts_for_what_is_left(model):
     likely, long = [WordIds([5], [])] * 30, [WordIds([6], [])] * 200  # the context is of 64 tokens
     for right, wrong, accuracy in ((likely, long, 1.0), (long, likely, 0.0)):
         item = ChoiceItem("a", "b", [WordIds([1], [])] * 5, right, wrong)
-        assert evaluate_choice(model, [item], VOCABULARY, ["text_to_text"])["text_to_text"].accuracy == accuracy
+        assert score_choices(model, [item], VOCABULARY, ["text_to_text"]).results()["text_to_text"].accuracy == accuracy
 
 
 def learn(model, rows):
@@ -195,7 +187,7 @@ def test_a_model_that_has_learnt_the_stories_chooses_right(corpus, model):
         for direction in DIRECTIONS.values()
     ]
     learn(model, rows)
-    results = evaluate_choice(model, items, VOCABULARY)
+    results = score_choices(model, items, VOCABULARY).results()
     assert list(results) == list(DIRECTIONS)
     for result in results.values():
         assert result.accuracy == 1.0 and 0.5 < result.low < result.high == 1.0 and result.num_items == 4
@@ -212,7 +204,7 @@ def test_a_tie_is_half_right(model, tied, right, wrong):
     pairs = [(one, one), (one, [WordIds([9], [])]), (other, one), (likely, likely)][:tied]
     pairs += [(likely, one)] * right + [(one, likely)] * wrong
     items = [ChoiceItem(str(n), "b", [WordIds([n], [])], *pair) for n, pair in enumerate(pairs)]
-    found = evaluate_choice(model, items, VOCABULARY, ["text_to_text"])["text_to_text"]
+    found = score_choices(model, items, VOCABULARY, ["text_to_text"]).results()["text_to_text"]
     points = right + tied / 2
     assert found.num_ties == tied and found.accuracy == points / len(items)
     assert (found.low, found.high) == wilson_interval(points, len(items))
@@ -226,7 +218,7 @@ def test_equal_continuations_tie_to_the_last_bit(model):
     items = [ChoiceItem(str(n), "b", words[0], same, same) for n, same in enumerate(words)]
     items += [ChoiceItem("5", "b", words[0], words[1], words[2])]
     for batch_tokens in (8, 40, 100):  # the pair may be cut apart by the end of a batch
-        found = evaluate_choice(model, items, VOCABULARY, ["text_to_text"], batch_tokens)["text_to_text"]
+        found = score_choices(model, items, VOCABULARY, ["text_to_text"], batch_tokens).results()["text_to_text"]
         assert found.num_ties == 5 and found.accuracy in (2.5 / 6, 3.5 / 6)
 
 
@@ -287,7 +279,7 @@ def test_errors_name_what_is_missing(corpus, model, tmp_path):
     with pytest.raises(ValueError, match="num_units of the speech tokenizer must be at most the language model's"):
         choice_items(corpus, Letters(), fewer)
     with pytest.raises(ValueError, match="one is 'song_to_text'"):
-        evaluate_choice(model, choice_items(corpus, Letters(), VOCABULARY), VOCABULARY, ["song_to_text"])
+        score_choices(model, choice_items(corpus, Letters(), VOCABULARY), VOCABULARY, ["song_to_text"]).results()
 
 
 def test_wilson_interval():
@@ -333,7 +325,7 @@ def test_scores_of_items_are_those_of_the_results(corpus, model):
     scores = score_choices(model, items, VOCABULARY)
     plain, results = scores.to_dict(), scores.results()
     assert plain["ids"] == [item.id for item in items]
-    assert results == evaluate_choice(model, items, VOCABULARY)
+    assert results == score_choices(model, items, VOCABULARY).results()
     for name, result in results.items():
         assert sum(plain[name]["points"]) / len(items) == result.accuracy
         for right, wrong, one in zip(plain[name]["right"], plain[name]["wrong"], plain[name]["points"], strict=True):
