@@ -36,7 +36,7 @@ def reproduce(
 
     Examples:
         spiritlm reproduce findings --quickstart quickstart
-        spiritlm reproduce findings --only '[1, 7]' --seeds 3
+        spiritlm reproduce findings --only '[1, 7]'
         spiritlm reproduce findings --merge '[from_machine_a, from_machine_b]'
         spiritlm reproduce findings --report-only true
 

@@ -28,8 +28,8 @@ def estimate(low: float | None, high: float | None, seeds: int = 5) -> PairedEst
     [
         (None, "too few runs"),
         (estimate(None, None, 1), "too few runs"),
-        (estimate(1.0, 2.0, 2), "too few runs"),
-        (estimate(1.0, 2.0, 3), "seen"),
+        (estimate(1.0, 2.0, 4), "too few runs"),
+        (estimate(1.0, 2.0, 5), "seen"),
         (estimate(0.0, 2.0), "not seen"),
         (estimate(-1.0, 2.0), "not seen"),
         (estimate(-2.0, -1.0), "opposite"),

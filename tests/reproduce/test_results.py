@@ -156,7 +156,7 @@ def test_the_report_tells_nothing_of_results_that_do_not_count(tmp_path: Path) -
 
 
 def test_the_report_tells_verdicts_intervals_and_the_paper(tmp_path: Path) -> None:
-    runs = [run_of(name, seed) for name in ("interleaved", "none", "asr_tts") for seed in range(3)]
+    runs = [run_of(name, seed) for name in ("interleaved", "none", "asr_tts") for seed in range(5)]
     for task in runs:
         good = task.condition == "interleaved"
         points = [1.0] * 19 + [float(task.seed != 0)] if good else [0.0] * 15 + [1.0] * 5
@@ -165,7 +165,7 @@ def test_the_report_tells_verdicts_intervals_and_the_paper(tmp_path: Path) -> No
     first = report["findings"]["1"]
     assert first["verdict"] == "seen" and report["findings"]["7"]["verdict"] == "seen"
     said = first["statements"][0]
-    assert said["published"] == (88.6, 71.9) and said["difference"]["seeds"] == 3 and said["difference"]["items"] == 20
+    assert said["published"] == (88.6, 71.9) and said["difference"]["seeds"] == 5 and said["difference"]["items"] == 20
     assert first["statements"][-1]["verdict"] == "too few runs" and first["minutes"]["none"] == 1.5
     text = markdown(report)
     assert "| 1. " in text and "**seen**" in text and "+16.7 (88.6 and 71.9)" in text
