@@ -12,7 +12,8 @@ import threading
 import time
 from collections.abc import Sequence
 from functools import partial
-from multiprocessing.context import ForkServerProcess
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 from rich.console import Console
@@ -70,8 +71,7 @@ class Workers:
         Raises:
             KeyboardInterrupt: after the running commands were stopped and given back.
         """
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOAD)
+        context = _forkserver()
         stop = threading.Event()
         threading.Thread(target=self._beat, args=(stop,), daemon=True).start()
         looked = 0.0
@@ -122,7 +122,7 @@ class Workers:
                 self._told.add(task.name)
                 self.console.print(f"Waiting for {task.title}, which process {told['process']} on {told['host']} does.")
 
-    def _start_ready(self, context: multiprocessing.context.ForkServerContext) -> None:
+    def _start_ready(self, context: ForkServerContext) -> None:
         for task in self._open():
             busy = sum(self.tasks[name].threads for name in self.running)
             if busy and busy + task.threads > self.jobs:
@@ -192,6 +192,19 @@ class Workers:
         self.running.clear()
 
 
+def _forkserver() -> ForkServerContext:
+    """Start the process that others are forked from; Ctrl-C waits in it, and in those, until `perform` has a log."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    resource_tracker.ensure_running()  # which would let Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
+
+
 def log_path(folder: Path, name: str) -> Path:
     """Return the log of a task."""
     return folder / LOGS / f"{name}.log"
@@ -216,6 +229,7 @@ def perform(folder: str, task: Task, threads: int, claim: str) -> None:
     os.dup2(stream, 1)
     os.dup2(stream, 2)
 
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     import torch  # from here on, what fails is in the log
 
     from spiritlm_pl.cli.main import guarded, run
