@@ -18,14 +18,16 @@ from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer, tokenizer_fingerp
 FIRST_NAMES = Path(__file__).parents[1] / "fixtures" / "older_names.txt"  # module: its public names, a module a line
 
 
-# Constants that said which kinds of speech tokens there are, which a list of streams says now, and internal names, such
-# as those of building blocks one document after the other, and of units of a whole corpus in memory.
+# Constants that said which kinds of speech tokens there are, which a list of streams says now, functions in whose place
+# others give more (`score_choices(...).results()`), and internal names, such as those of building blocks one document
+# after the other, and of units of a whole corpus in memory.
 GONE = {
     "callbacks.bystander.part",
     "callbacks.export.Exporting",
     "datamodules.speech.UnitIndex",
     "datamodules.speech.load_units",
     "datamodules.unit_waveforms.commonest",
+    "evaluation.choice.evaluate_choice",
     "evaluation.codes.KINDS",
     "generation.loading.check_vocoder",
     "generation.stream.SPEECH_KINDS",
