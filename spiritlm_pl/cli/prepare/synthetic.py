@@ -32,9 +32,8 @@ def stories(
         validation_fraction: share of the stories in the validation split.
         test_fraction: share of the stories in the test split.
         num_jobs: number of processes; if not given, one per core.
-        difficulty: easy, four sentences of 67 words; or hard, seven sentences of about 120 words with more animals,
-            places and things, in which a rival has a place and a thing of his own, and the last sentence names again
-            what was named long before.
+        difficulty: easy, four sentences of 67 words; or hard, five sentences of 107 words with more animals, places and
+            things, and a sentence about neither of them before the last one, which names them again.
     """
     from spiritlm_pl.corpora.synthetic.spoken import speak_stories
 
