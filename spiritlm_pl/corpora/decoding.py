@@ -50,7 +50,7 @@ Part = tuple[float, float | None]  # start and duration in seconds; None for all
 UNKNOWN_SECONDS = 1e9  # libsndfile gives such a length for unknown ones, as of FLAC written to a pipe
 WHOLE: Part = (0.0, None)
 # libsndfile's seek in Vorbis spoils the first block after a jump forward of less than two seconds, and may miss the
-# place by some samples in the last page, which has at most 255 packets of at most 4096 new samples (RFC 3533; Vorbis I).
+# place by some samples in the last page, of at most 255 packets with 4096 new samples each (RFC 3533; Vorbis I).
 NEAR, BLOCKS, LAST_PAGE = 2.5, 16_384, 255 * 4_096  # seconds; samples of four blocks, and of one page
 
 
