@@ -36,7 +36,7 @@ _fixed: "weakref.WeakSet[PreTrainedModel]" = weakref.WeakSet()
 
 
 def promise_fixed(model: PreTrainedModel) -> None:
-    """Promise that the weights and parts of a model never change again, so that they are not compared at each answer."""
+    """Promise that weights and parts of a model never change again, so that they are not compared at every answer."""
     _fixed.add(model)
 
 

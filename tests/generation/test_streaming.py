@@ -103,7 +103,8 @@ def test_speech_comes_before_its_end(words, kind, expressive):
     settings = GenerationSettings(max_new_tokens=90, temperature=1.5)
     *pieces, end = model.stream([Text("the cat")], "speech", settings, chunk_frames=4)
     assert end == StreamEnd("length")
-    assert len(pieces) > 3 and all(len(new.piece.waveform) >= 4 * 640 for new in pieces[:-1])
+    sizes = [len(new.piece.waveform) // 640 for new in pieces[:-1]]
+    assert len(sizes) > 3 and sizes[0] >= 2 and sizes[1] >= 3 and min(sizes[2:]) >= 4
     assert not len(stream.add([model.vocabulary.token(UNIT, 3)]))  # its duration depends on what follows
 
 
@@ -114,10 +115,11 @@ def test_the_margin_is_as_wide_as_the_layers_reach():
         changed = frames.clone()
         place = 2 * network.margin
         changed[place] = (changed[place] + 1) % UNITS
-        one, other = network.speak_frames(frames), network.speak_frames(changed)
+        network.double()  # in which the smallest influence shows
+        one, other = (network(units[None], torch.tensor([0]))[0] for units in (frames, changed))
         touched = (one != other).nonzero().flatten()
         first, last = int(touched[0]) // 640, int(touched[-1]) // 640
-        assert place - network.margin <= first < place < last <= place + network.margin
+        assert (first, last) == (place - network.margin, place + network.margin)  # and no wider, since all wait for it
 
 
 def test_a_stream_has_one_sample(words):
