@@ -35,7 +35,7 @@ from spiritlm_pl.vocoder.vocoder import Vocoder
 TREE = Path(__file__).resolve().parents[1]
 WORDS = "the cat sat on the mat and looked at the dog"
 SIZES = ("published", "quickstart")
-OPTIONS = ("answers", "lm_layers", "lm_width", "dtype")
+OPTIONS = ("answers", "new_tokens", "lm_layers", "lm_width", "dtype")
 FIGURES = ("first", "tokens", "silent", "speed")
 
 
@@ -64,9 +64,9 @@ def parts(size: str, options: argparse.Namespace) -> tuple[LlamaConfig, Vocoder,
     return config, vocoder.eval(), vocabulary, words
 
 
-def answer(model: SpiritLM, seed: int) -> dict[str, float]:
-    """Figures of one answer of 150 tokens."""
-    settings = GenerationSettings(max_new_tokens=150, seed=seed)
+def answer(model: SpiritLM, seed: int, new_tokens: int) -> dict[str, float]:
+    """Figures of one answer."""
+    settings = GenerationSettings(max_new_tokens=new_tokens, seed=seed)
     counted, told = [0], list[tuple[float, float, int]]()
 
     def stopped() -> bool:  # asked before every token
@@ -97,8 +97,8 @@ def measure(options: argparse.Namespace) -> None:
         network = LlamaForCausalLM(config).eval().requires_grad_(False).to(getattr(torch, options.dtype))
         model = SpiritLM(network, words, vocabulary, None, vocoder)
         Session(model)
-        answer(model, 0)
-        answers = [answer(model, seed) for seed in range(options.answers)]
+        answer(model, 0, 5)  # which packs the weights
+        answers = [answer(model, seed, options.new_tokens) for seed in range(options.answers)]
         found[size] = {name: [each[name] for each in answers] for name in FIGURES}
     print(json.dumps(found))
 
@@ -119,6 +119,7 @@ def main() -> None:
     parser.add_argument("--other", type=Path, help="root of another version of this repository")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--answers", type=int, default=5)
+    parser.add_argument("--new-tokens", type=int, default=150)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=SIZES)
     parser.add_argument("--lm-layers", type=int, default=12)
     parser.add_argument("--lm-width", type=int, default=768)

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 CHUNK_FRAMES = 10  # smallest number of frames synthesised at a time: 0.4 s of the paper's units
-FIRST_FRAMES = 2  # of the first waveform, so that it is heard soon
+FIRST_FRAMES = 4  # of the first waveform, so that it is heard soon
 
 
 class Chunks:
-    """Numbers of frames that are waited for: few for the first waveform, and half as many again for each that follows.
+    """Numbers of frames that are waited for: few for the first waveform, and one more for each that follows.
 
-    So the first is heard soon, and while each is heard, the next one can be made, where speech is made at twice the
-    speed at which it is heard.
+    So the first is heard soon, and while each is heard the next one can be made, where speech is made at twice the
+    speed at which it is heard. Few frames at a time cost more, since their surroundings are computed again.
 
     Args:
         chunk_frames: smallest number of frames of a waveform, but for the first ones and the last.
@@ -42,7 +42,7 @@ class Chunks:
 
     def made(self) -> None:
         """Take note that a waveform was made."""
-        self.fewest = min(self.chunk_frames, self.fewest + (self.fewest + 1) // 2)
+        self.fewest = min(self.chunk_frames, self.fewest + 1)
 
 
 class WaveformStream(Protocol):

@@ -1,6 +1,5 @@
 """The first waveform of a streamed answer comes as soon as it is certain, and no gap follows; clocks are simulated."""
 
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -85,7 +84,7 @@ def test_the_first_piece_is_made_once_its_frames_are_certain() -> None:
         vocoder, said = made(kind), units(40)
         with torch.no_grad():
             durations = durations_from_log(vocoder.predict_log_durations(said[None]))[0]
-        needed = vocoder.margin + 2
+        needed = vocoder.margin + 4
         # Durations of units depend on the two that follow, but any unit lasts a frame at least.
         certain = [int(durations[: known - 2].sum()) + 1 for known in range(3, 41)]
         first = next(known for known, frames in enumerate(certain, start=3) if frames >= needed)
@@ -116,16 +115,15 @@ def test_waiting_for_whole_chunks_takes_longer() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("spiritlm_pl.generation.unit_stream.Chunks", Even)
         late = Clock(made("inverse_stft"), 0.02).heard(said)[0][0]
-    assert soon < 0.8 * late
+    assert soon < 0.9 * late
 
 
 def test_pieces_grow() -> None:
     chunks, sizes = Chunks(CHUNK_FRAMES, None), []
-    for _ in range(8):
+    for _ in range(9):
         sizes.append(chunks.fewest)
         chunks.made()
-    assert sizes == [2, 3, 5, 8, 10, 10, 10, 10]
-    assert all(later <= 1.7 * sooner for sooner, later in pairwise(sizes))
+    assert sizes == [4, 5, 6, 7, 8, 9, 10, 10, 10]
     assert Chunks(1, 0).fewest == 1
 
 

@@ -103,8 +103,7 @@ def test_speech_comes_before_its_end(words, kind, expressive):
     settings = GenerationSettings(max_new_tokens=90, temperature=1.5)
     *pieces, end = model.stream([Text("the cat")], "speech", settings, chunk_frames=4)
     assert end == StreamEnd("length")
-    sizes = [len(new.piece.waveform) // 640 for new in pieces[:-1]]
-    assert len(sizes) > 3 and sizes[0] >= 2 and sizes[1] >= 3 and min(sizes[2:]) >= 4
+    assert len(pieces) > 3 and all(len(new.piece.waveform) >= 4 * 640 for new in pieces[:-1])
     assert not len(stream.add([model.vocabulary.token(UNIT, 3)]))  # its duration depends on what follows
 
 
