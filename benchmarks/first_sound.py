@@ -2,7 +2,7 @@
 
     python benchmarks/first_sound.py [--other TREE] [--repeats 3] [--sizes published quickstart]
 
-`published` has HiFi-GAN of the published size, Expressive, and a language model of `--lm-layers` layers of width
+`published` has HiFi-GAN of the published size, Base, and a language model of `--lm-layers` layers of width
 `--lm-width`; `quickstart` has the quickstart's sizes. Weights are random, units last as long as in speech. Versions
 take turns, each in a process with one thread; seconds are those of its processor. `first` is after the prompt, the
 median of `--answers` answers once one was given before; `tokens` are generated until then; `silent` is between the
@@ -48,9 +48,8 @@ def parts(size: str, options: argparse.Namespace) -> tuple[LlamaConfig, Vocoder,
         vocabulary = Vocabulary.spirit_lm(num_text=words.vocab_size, num_units=200)
         width, layers, heads = 192, 4, 4
     else:
-        codes = {"num_pitches": 64, "num_styles": 100}
-        vocoder = HiFiGANVocoder(HiFiGANConfig(**codes))
-        vocabulary = Vocabulary.spirit_lm(num_text=words.vocab_size, **codes)
+        vocoder = HiFiGANVocoder(HiFiGANConfig())
+        vocabulary = Vocabulary.spirit_lm(num_text=words.vocab_size)
         width, layers, heads = options.lm_width, options.lm_layers, options.lm_width // 64
     torch.nn.init.constant_(vocoder.duration_predictor.proj.bias, 1.1)  # two frames a unit or a little more
     config = LlamaConfig(
