@@ -157,6 +157,38 @@ def test_a_part_that_changes_without_a_weight_is_packed_anew(monkeypatch: pytest
     assert found == answers(model) != before
 
 
+@pytest.mark.parametrize(("family", "values"), FAMILIES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_short_prompts_without_padding_are_read_by_packed_weights(
+    family: str, values: dict[str, Any], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = network(family, **values).to(dtype)
+    found = packed_model(model)
+    assert found is not None
+    reads: list[torch.Size] = []
+    plain = PackedDecoding._read
+    monkeypatch.setattr(PackedDecoding, "_read", lambda own, rows: [reads.append(rows.shape), plain(own, rows)][1])
+    rows = torch.randint(3, 60, (2, 11), generator=torch.Generator().manual_seed(0))
+    everything = torch.ones(VOCABULARY.num_rows, dtype=torch.bool)
+    logits = []
+    for most in (18, 17):  # tokens of both prompts, and fewer
+        monkeypatch.setattr(packed_decoding, "MOST_READ", most)
+        decoding = PackedDecoding(model, found, torch.ones_like(rows[:, :9], dtype=torch.bool), 2, everything)
+        logits.append(torch.stack([decoding(rows[:, :length]) for length in (9, 10, 11)]))
+    assert reads == [(2, 9)]
+    scale = float(logits[0].std())
+    torch.testing.assert_close(*logits, atol=scale * (1e-4 if dtype == torch.float32 else 0.2), rtol=0)
+
+
+def test_weights_that_never_change_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    packed_decoding.promise_fixed(model)
+    found = packed_model(model)
+    assert found is not None
+    monkeypatch.setattr(packed_decoding, "fingerprint", None)
+    assert packed_model(model) is found
+
+
 def test_weights_that_are_trained_are_not_kept() -> None:
     model = network().requires_grad_()
     assert packed_model(model) is not packed_model(model)
