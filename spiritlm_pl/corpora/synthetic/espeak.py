@@ -50,6 +50,10 @@ class _Event(ctypes.Structure):
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
+class UnsayableError(ValueError):
+    """Error for a text that a voice cannot say."""
+
+
 @dataclass(frozen=True)
 class Voice:
     """A voice and its settings.
@@ -156,11 +160,12 @@ class Speaker:
         """Say a text; numbers and symbols are written out in words first.
 
         Raises:
-            ValueError: if there is nothing to say, or no such voice.
+            UnsayableError: if there is nothing to say.
+            ValueError: if there is no such voice.
         """
         written, words, starts = readable(text, voice.language)
         if not words:
-            raise ValueError(f"text must have words to say, but is {text!r} instead")
+            raise UnsayableError(f"text must have words to say, but is {text!r} instead")
         self.set_voice(voice)
         self._chunks.clear()
         self._events.clear()

@@ -21,7 +21,7 @@ import numpy as np
 
 from spiritlm_pl.corpora.debian import PackageError, licence_notice, package_files
 from spiritlm_pl.corpora.manifest import Word
-from spiritlm_pl.corpora.synthetic.espeak import Spoken, readable
+from spiritlm_pl.corpora.synthetic.espeak import Spoken, UnsayableError, readable
 
 PACKAGE = "libflite1"
 PREFIX = "flite-"
@@ -107,6 +107,18 @@ def flite_libraries(source: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
+def check_voice(name: str) -> str:
+    """Return the name of a voice as Flite has it, such as slt for flite-slt.
+
+    Raises:
+        ValueError: if there is no such voice.
+    """
+    known = {PREFIX + voice: voice for voice in VOICES}
+    if name not in known:
+        raise ValueError(f"voice must be one of {', '.join(known)}, but is {name!r} instead")
+    return known[name]
+
+
 class FliteSpeaker:
     """The Flite library of a folder; `flite_speaker` loads it once a process."""
 
@@ -143,10 +155,7 @@ class FliteSpeaker:
         Raises:
             ValueError: if there is no such voice.
         """
-        short = name.removeprefix(PREFIX)
-        if short not in VOICES or not name.startswith(PREFIX):
-            known = ", ".join(PREFIX + voice for voice in VOICES)
-            raise ValueError(f"voice must be one of {known}, but is {name!r} instead")
+        short = check_voice(name)
         if name not in self._voices:
             register = getattr(self._load(f"flite_cmu_us_{short}"), f"register_cmu_us_{short}")
             register.restype, register.argtypes = _POINTER, [_POINTER]
@@ -157,15 +166,15 @@ class FliteSpeaker:
         """Say a text; the same text always has the same samples.
 
         Raises:
-            ValueError: if there is nothing to say, no such voice, or a word that Flite does not say: one with letters
-                of other scripts.
+            UnsayableError: if there is nothing to say, or a word that Flite does not say, such as one of other scripts.
+            ValueError: if there is no such voice.
         """
         written, words, _ = readable(text, voice.language)
         if not words:
-            raise ValueError(f"text must have words to say, but is {text!r} instead")
+            raise UnsayableError(f"text must have words to say, but is {text!r} instead")
         plain = _without_accents(written)
         if not plain.isascii():
-            raise ValueError(f"text must be in Latin letters for voice {voice.name}, but is {text!r} instead")
+            raise UnsayableError(f"text must be in Latin letters for voice {voice.name}, but is {text!r} instead")
         library, address = self._library, self.voice(voice.name)
         features = _Voice.from_address(address).features
         library.feat_set_float(features, b"duration_stretch", OWN_SPEED / voice.speed)
@@ -174,15 +183,16 @@ class FliteSpeaker:
         try:
             wave = library.utt_wave(utterance).contents
             samples = np.frombuffer(ctypes.string_at(wave.samples, 2 * wave.num_samples), dtype=np.int16).copy()
-            seconds = len(samples) / wave.sample_rate
+            sample_rate = int(wave.sample_rate)  # the wave is freed with the utterance
+            seconds = len(samples) / sample_rate
             spans = [self._span(token) for token in self._items(utterance, b"Token")]
             phones = self._phones(utterance, seconds)
         finally:
             library.delete_utterance(utterance)
         if len(spans) != len(words) or any(end <= start for start, end in spans):
-            raise ValueError(f"text must have words that Flite says one by one, but is {text!r} instead")
+            raise UnsayableError(f"text must have words that Flite says one by one, but is {text!r} instead")
         timed = [Word(word, start, min(end, seconds)) for word, (start, end) in zip(words, spans, strict=True)]
-        return Spoken(samples, int(wave.sample_rate), timed, phones)
+        return Spoken(samples, sample_rate, timed, phones)
 
     def _items(self, utterance: int, relation: bytes) -> Iterator[int]:
         return self._from(self._library.relation_head(self._library.utt_relation(utterance, relation)))

@@ -21,8 +21,8 @@ from lhotse.serialization import deserialize_item
 from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, save_wav, to_mono
 from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, make_cut, save_corpus, write_jsonl
-from spiritlm_pl.corpora.synthetic.espeak import Voice, new_speaker, speaker
-from spiritlm_pl.corpora.synthetic.flite import PREFIX, FliteVoice, flite_libraries, flite_speaker
+from spiritlm_pl.corpora.synthetic.espeak import UnsayableError, Voice, new_speaker, speaker
+from spiritlm_pl.corpora.synthetic.flite import PREFIX, FliteVoice, check_voice, flite_libraries, flite_speaker
 from spiritlm_pl.runtime.parallel import parallel_map
 from spiritlm_pl.runtime.provenance import code_version
 
@@ -60,7 +60,7 @@ def speak_line(line: Line) -> MonoCut:
     """Say a line, write its audio at 16 kHz, and describe it as a cut; the same line always has the same samples.
 
     Raises:
-        ValueError: if the voice cannot say it.
+        UnsayableError: if the voice cannot say it.
     """
     if isinstance(line.voice, FliteVoice):
         spoken = flite_speaker(line.voice.folder).speak(line.text, line.voice)
@@ -119,6 +119,8 @@ def any_voices(names: Sequence[str], speed: int, flite: Path | None) -> Iterator
         ValueError: if there are no names, one is not known, or the speed is out of range.
     """
     others = [name for name in names if name.startswith(PREFIX)]
+    for name in others:
+        check_voice(name)  # before anything is fetched
     plain = [name for name in names if name not in others]
     espeak: dict[str, AnyVoice] = {}
     if plain or not others:
@@ -211,7 +213,7 @@ def _speak_batch(batch: _Batch) -> list[MonoCut | Skipped]:
     for line in batch.lines:
         try:
             results.append(speak_line(line))
-        except ValueError as error:
+        except UnsayableError as error:
             results.append(Skipped(line.id, str(line.path), str(error)))
     write_jsonl(batch.path, [asdict(one) if isinstance(one, Skipped) else one.to_dict() for one in results])
     return results
