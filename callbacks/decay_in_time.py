@@ -9,11 +9,13 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from spiritlm_pl.lm.schedule import WarmupStableDecay
 
+EVERY = 10  # steps after which several ranks agree about the time that is left, for which they wait for each other
+
 
 class DecayInTime(Callback):
     """Callback that ends a run shortly before the trainer's `max_time`, with a learning rate that has gone to zero.
 
-    It watches how long steps take, validation and checkpoints included. When only the share of the run that the
+    It watches how long steps take, validation and checkpoints included, of which the later half counts. When only the share of the run that the
     schedule `WarmupStableDecay` decays in is left, it tells the schedule and the trainer the number of steps that fit.
     If the trainer's `max_steps` come first, or it has no `max_time`, nothing changes. A resumed run keeps the number of
     steps, once it is known.
@@ -31,11 +33,14 @@ class DecayInTime(Callback):
         """
         if not 0 <= margin < 1:
             raise ValueError(f"margin must be in [0, 1), but is {margin} instead")
-        if fewest_steps < 1:
-            raise ValueError(f"fewest_steps must be at least 1, but is {fewest_steps} instead")
+        if fewest_steps < 2:
+            raise ValueError(f"fewest_steps must be at least 2, but is {fewest_steps} instead")
         self.margin, self.fewest_steps = margin, fewest_steps
         self.total_steps: int | None = None
-        self._first: tuple[int, float] | None = None  # step after which steps are timed, and when it ended
+        self._seen = 0  # last step that was looked at; a step may have several batches
+        self._ends: list[
+            tuple[int, float]
+        ] = []  # steps, and when they ended; the first one also compiles and allocates
 
     def state_dict(self) -> dict[str, Any]:
         """Return the number of steps of the run; None as long as it is not set."""
@@ -52,7 +57,7 @@ class DecayInTime(Callback):
             ValueError: if the learning rate follows another schedule.
         """
         _schedule(trainer)
-        self._first = None
+        self._ends.clear()
         if self.total_steps is not None:
             trainer.fit_loop.epoch_loop.max_steps = self.total_steps
 
@@ -61,16 +66,18 @@ class DecayInTime(Callback):
     ) -> None:
         """Set the number of steps as soon as the decay has to begin."""
         step, timer = trainer.global_step, _timer(trainer)
-        if timer is None or self.total_steps is not None:
+        if timer is None or self.total_steps is not None or step == self._seen:
             return
-        if self._first is None:  # the first batch also compiles and allocates
-            self._first = (step, time.monotonic()) if step else None
-            return
-        done = step - self._first[0]
+        self._seen = step
+        self._ends.append((step, time.monotonic()))
         schedule = _schedule(trainer)
-        if done < self.fewest_steps or step < schedule.warmup_steps or step >= schedule.decay_start:
+        timed = step - self._ends[0][0]
+        if timed < self.fewest_steps or step < schedule.warmup_steps or step >= schedule.decay_start:
             return
-        seconds = (time.monotonic() - self._first[1]) / done
+        if trainer.world_size > 1 and step % EVERY:
+            return
+        before, then = self._ends[len(self._ends) // 2]  # the later half tells more about the steps to come
+        seconds = (time.monotonic() - then) / (step - before)
         total = step + ((timer.time_remaining() or 0.0) - self.margin * _duration(timer)) / seconds
         total = float(trainer.strategy.broadcast(total))  # all ranks must decide alike
         if step < schedule.start_within(total) or (schedule.total_steps or total + 1) <= total:

@@ -77,7 +77,9 @@ def text_perplexity(
         else:
             reasons.append("a text must have a word and a token to score, but has none")
     if not kept:
-        raise ValueError(f"text must hold documents that can be scored, but all {len(texts)} were skipped ({reasons[0]})")
+        raise ValueError(
+            f"text must hold documents that can be scored, but all {len(texts)} were skipped ({reasons[0]})"
+        )
     words = [float(len(texts[place].split())) for place in kept]
     sums = {name: [_scored(losses[place]) for place in kept] for name, losses in found.items()}
     first = [loss for loss, _ in next(iter(sums.values()))]
@@ -116,7 +118,7 @@ def perplexity_table(results: Mapping[str, TextPerplexity], title: str) -> Figur
     ]
     one = next(iter(results.values()))
     notes = [
-        f"{one.documents:,} documents of {one.words:,} words; 95 % intervals over documents. A change is measured on the "
-        "same documents, so that its interval is narrower than those of both models."
+        f"{one.documents:,} documents of {one.words:,} words; 95 % intervals over documents. A change is measured on "
+        "the same documents, so that its interval is narrower than those of both models."
     ]
     return Figures(title, columns, rows, notes)

@@ -17,7 +17,10 @@ from spiritlm_pl.callbacks import decay_in_time
 from spiritlm_pl.callbacks.decay_in_time import DecayInTime
 from spiritlm_pl.lm.schedule import Constant, Schedule, WarmupStableDecay
 
-pytestmark = pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch"),
+    pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks"),
+]
 
 
 class Slow(BoringModel):
@@ -78,9 +81,9 @@ def test_the_run_ends_in_its_time_at_a_rate_of_zero(clock: list[float]) -> None:
 
 
 def test_slower_steps_make_it_shorter(clock: list[float]) -> None:
-    model = Slow(clock, WarmupStableDecay(warmup_steps=5, decay=0.5), lambda step: 1.0 if step < 30 else 2.0)
+    model = Slow(clock, WarmupStableDecay(warmup_steps=5, decay=0.5), lambda step: 1.0 if step < 12 else 2.0)
     trainer, callback = fit(model)
-    assert trainer.global_step == callback.total_steps and 50 < trainer.global_step < 70
+    assert trainer.global_step == callback.total_steps == 55  # 12 s and 86 s
     assert model.rates[-1] < 0.1
 
 
@@ -108,5 +111,5 @@ def test_what_cannot_be_is_told(clock: list[float]) -> None:
         fit(Slow(clock, Constant(2)))
     with pytest.raises(ValueError, match=r"margin must be in \[0, 1\), but is 1 instead"):
         DecayInTime(margin=1)
-    with pytest.raises(ValueError, match="fewest_steps must be at least 1, but is 0 instead"):
-        DecayInTime(fewest_steps=0)
+    with pytest.raises(ValueError, match="fewest_steps must be at least 2, but is 1 instead"):
+        DecayInTime(fewest_steps=1)

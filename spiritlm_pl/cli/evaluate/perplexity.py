@@ -55,7 +55,9 @@ def perplexity(
     place = check_device(device)
     models = {name: load_text_likelihood("lms", folder, place) for name, folder in lms.items()}
     results, reasons = text_perplexity(models, texts, batch_tokens)
-    write_report(out, {name: one.to_dict() for name, one in results.items()} | {"skipped": skipped.total + len(reasons)})
+    write_report(
+        out, {name: one.to_dict() for name, one in results.items()} | {"skipped": skipped.total + len(reasons)}
+    )
     write_table(out, perplexity_table(results, f"Perplexity of {source.name}"))
     for line in [*skipped.lines(), *(f"{reasons.count(reason)} x {reason}" for reason in dict.fromkeys(reasons))]:
         print(f"left out: {line}", file=sys.stderr)

@@ -64,7 +64,7 @@ def debian_texts(out: str, source: str | None = None) -> None:
     for split, words in prepare_texts(out, source).items():
         files = ", ".join(f"{name} {count:,}" for name, count in sorted(words.items()))
         print(f"{Path(out) / split}: {sum(words.values()):,} words ({files})")
-    print(f"licence: novels in the public domain, WordNet 3.0 licence; see {Path(out) / 'LICENCE.txt'}")
+    print(f"licence: novels in the public domain, WordNet 3.0 licence; see {Path(out) / 'LICENCE'}")
 
 
 def amazon_queen(

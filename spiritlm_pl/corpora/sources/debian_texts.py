@@ -3,7 +3,7 @@
     <out>/train/...        four novels, examples.txt, definitions.txt
     <out>/validation/...   Northanger Abbey, and other examples and definitions
     <out>/test/...         Persuasion, and other examples and definitions
-    <out>/LICENCE.txt      the licences
+    <out>/LICENCE          the licences
 
 Files are UTF-8 with a paragraph, an example or a definition a line, and an empty line between two, so that they can be
 read as running text and as one document a line. All examples of a definition are in its split.
@@ -24,6 +24,7 @@ NOVELS_PACKAGE, WORDNET_PACKAGE = "r-cran-janeaustenr", "wordnet-base"
 NOVELS_FILE = "janeaustenr/data/Rdata.rdb"
 WORDNET_FILES = tuple(f"usr/share/wordnet/data.{kind}" for kind in ("noun", "verb", "adj", "adv"))
 HELD_OUT = {"northanger-abbey": "validation", "persuasion": "test"}  # novels; all others are trained on
+LICENCE_FILE = "LICENCE"  # without .txt, so that it is not read as one of the texts
 HELD_OUT_SHARE = 20  # one definition in so many is for validation, and as many for the test
 _STRINGS, _STRING, _MISSING = 16, 9, -1  # types of R's serialization, and the length of a missing string
 _CITED = re.compile(r'"([^"]+)"')
@@ -49,7 +50,9 @@ def read_r_strings(data: bytes) -> Iterator[list[str]]:
                 raise ValueError(f"{len(plain)} bytes in place of {size}")
             yield _strings(plain)
         except (ValueError, struct.error, zlib.error) as error:
-            raise PackageError(f"{NOVELS_FILE} must hold vectors of strings, but does not at byte {place} ({error})")
+            raise PackageError(
+                f"{NOVELS_FILE} must hold vectors of strings, but does not at byte {place} ({error})"
+            ) from error
         place = len(data) - len(stream.unused_data)
 
 
@@ -150,7 +153,7 @@ def prepare_texts(out: str | Path, source: str | Path | None = None) -> dict[str
             with atomic_path(Path(out) / split / f"{name}.txt") as path:
                 path.write_text("\n\n".join(paragraphs) + "\n", encoding="utf-8")
     notices = [data.decode("utf-8", "replace") for name, data in files.items() if name.endswith("/copyright")]
-    with atomic_path(Path(out) / "LICENCE.txt") as path:
+    with atomic_path(Path(out) / LICENCE_FILE) as path:
         path.write_text("\n\n".join(["The novels are in the public domain.", *notices]), encoding="utf-8")
     return {
         split: {name: sum(len(one.split()) for one in paragraphs) for name, paragraphs in documents.items()}

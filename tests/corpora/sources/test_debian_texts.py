@@ -18,6 +18,7 @@ from spiritlm_pl.corpora.sources.debian_texts import (
     read_r_strings,
     read_texts,
 )
+from spiritlm_pl.corpora.synthetic.spoken_texts import read_sentences
 
 TITLES = ("EMMA", "NORTHANGER ABBEY", "PERSUASION")
 ABLE = "00001740 00 a 01 able 0 001 = 05200169 n 0000 | (usually followed by `to') having skill; "
@@ -38,7 +39,7 @@ def r_database(*vectors: list[str | None], version: int = 3) -> bytes:
 
 
 def files(glosses: list[str]) -> dict[str, bytes]:
-    novels = [[title, "", "by Jane Austen", "", "It was", "late.", "", "The end."] for title in TITLES]
+    novels = [[title, "", "by Jane Austen", "", "It was", f"late in {title}.", "", "The end."] for title in TITLES]
     found = {f"usr/lib/R/site-library/{NOVELS_FILE}": r_database(*novels)}
     for name in WORDNET_FILES:
         found[name] = b"  1 This software is licensed | not a gloss\n"
@@ -77,13 +78,15 @@ def test_examples_are_in_the_split_of_their_definition() -> None:
     glosses = [f'{number:08d} 03 n 01 x 0 000 | meaning {number}; "said {number}"' for number in range(400)]
     texts = read_texts(files(glosses))
     assert set(texts["train"]) == {"emma", "definitions", "examples"}
-    assert texts["test"]["persuasion"] == ["by Jane Austen", "It was late.", "The end."]
+    assert texts["test"]["persuasion"] == ["by Jane Austen", "It was late in PERSUASION.", "The end."]
     assert "northanger-abbey" in texts["validation"]
     numbers = {}
     for split, documents in texts.items():
         numbers[split] = {one.split()[-1] for one in documents["definitions"]}
         assert numbers[split] == {one.split()[-1] for one in documents["examples"]}
-    assert sum(map(len, numbers.values())) == 400 and all(5 <= len(numbers[split]) <= 50 for split in ("validation", "test"))
+    assert sum(map(len, numbers.values())) == 400 and all(
+        5 <= len(numbers[split]) <= 50 for split in ("validation", "test")
+    )
 
 
 def test_files_that_are_missing_are_named() -> None:
@@ -115,6 +118,11 @@ def test_the_command_writes_texts_and_licences(tmp_path: Path, capsys: pytest.Ca
         debian_texts(str(tmp_path / "out"), source=str(tmp_path))
     _deb(tmp_path / "wordnet-base_1_all.deb", contents)
     debian_texts(str(tmp_path / "out"), source=str(tmp_path))
-    assert (tmp_path / "out" / "train" / "emma.txt").read_text() == "by Jane Austen\n\nIt was late.\n\nThe end.\n"
-    assert "WordNet 3.0" in (tmp_path / "out" / "LICENCE.txt").read_text()
-    assert "persuasion 8" in capsys.readouterr().out
+    assert (
+        tmp_path / "out" / "train" / "emma.txt"
+    ).read_text() == "by Jane Austen\n\nIt was late in EMMA.\n\nThe end.\n"
+    assert "WordNet 3.0" in (tmp_path / "out" / "LICENCE").read_text()
+    assert "persuasion 10" in capsys.readouterr().out
+    said = read_sentences(tmp_path / "out")
+    assert {sentence.part for sentence in said} == {"train", "validation", "test"}  # the licence is not read
+    assert "It was late in PERSUASION." in [sentence.text for sentence in said if sentence.part == "test"]

@@ -37,9 +37,7 @@ def test_every_word_has_its_own_time(name: str, libraries: Path) -> None:
     assert spoken.words[-1].end <= len(spoken.samples) / spoken.sample_rate and spoken.sample_rate == 16_000
     pause = spoken.words[7].start - spoken.words[6].end  # between the sentences
     assert pause > 0.05
-    loud = [
-        np.abs(spoken.samples[int(word.start * 16_000) : int(word.end * 16_000)]).mean() for word in spoken.words
-    ]
+    loud = [np.abs(spoken.samples[int(word.start * 16_000) : int(word.end * 16_000)]).mean() for word in spoken.words]
     quiet = np.abs(spoken.samples[: int(spoken.words[0].start * 8_000)]).mean()
     assert min(loud) > 5 * quiet
     first = [phone.text for phone in spoken.phones if phone.start < spoken.words[0].end]

@@ -64,22 +64,25 @@ def test_what_was_spoken_before_an_interrupt_is_kept(
     file = write(tmp_path, lines=" ".join(f"Here is a {animal}." for animal in ANIMALS)) / "lines.txt"
     whole, out = tmp_path / "whole", tmp_path / "out"
     monkeypatch.setattr(spoken, "BATCH", 3)
-    text(str(file), str(whole), num_jobs=1)
     spoken_lines: list[str] = []
+    most = len(ANIMALS)
 
     def speak(line: spoken.Line) -> Any:
-        if len(spoken_lines) == 7:
+        if len(spoken_lines) == most:
             raise KeyboardInterrupt
         spoken_lines.append(line.id)
         return speak_line(line)
 
     monkeypatch.setattr(spoken, "speak_line", speak)
+    text(str(file), str(whole), num_jobs=1)
+    order, most = [*spoken_lines], 7
+    spoken_lines.clear()
     with pytest.raises(KeyboardInterrupt):
         text(str(file), str(out), num_jobs=1)
-    assert read_info(out) is None
+    assert read_info(out) is None and spoken_lines == order[:7]
     spoken_lines.clear()
     text(str(file), str(out), num_jobs=1)
-    assert spoken_lines == [f"lines-{number:06d}" for number in (6, 7)]  # two parts of three were complete
+    assert spoken_lines == order[6:]  # two parts of three lines were complete
     assert "2 of 3 parts were spoken before" in capsys.readouterr().err
     for split in SPLITS:
         assert said(out, split) == said(whole, split)
