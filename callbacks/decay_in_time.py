@@ -15,7 +15,7 @@ EVERY = 10  # steps after which several ranks agree about the time that is left,
 class DecayInTime(Callback):
     """Callback that ends a run shortly before the trainer's `max_time`, with a learning rate that has gone to zero.
 
-    It watches how long steps take, validation and checkpoints included, of which the later half counts. When only the share of the run that the
+    It watches how long steps take, validation and checkpoints included. When only the share of the run that the
     schedule `WarmupStableDecay` decays in is left, it tells the schedule and the trainer the number of steps that fit.
     If the trainer's `max_steps` come first, or it has no `max_time`, nothing changes. A resumed run keeps the number of
     steps, once it is known.

@@ -79,19 +79,19 @@ def test_the_command_compares_models_on_held_out_text(lm: Path, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("lms", "content", "options", "message"),
     [
-        ("{}", b"the cat\n", [], "lms must name at least one language model"),
-        ("{a: LM}", b"", [], "text must hold words"),
-        ("{a: LM}", b"\x00\x01\x02\x03", [], "text must be UTF-8"),
+        ("{}", b"the cat\n", [], "LMS must name at least one language model"),
+        ("{a: LM}", b"", [], "TEXT must hold words"),
+        ("{a: LM}", b"\x00\x01\x02\x03", [], "TEXT must be UTF-8"),
         ("{a: LM}", b"the cat\n", ["--items=0"], "items must be at least 1, but is 0"),
-        ("{a: LM/none}", b"the cat\n", [], "lms must be"),
+        ("{a: LM/none}", b"the cat\n", [], "LMS must be"),
     ],
 )
 def test_what_cannot_be_measured_is_told(
-    lms: str, content: bytes, options: list[str], message: str, lm: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    lms: str, content: bytes, options: list[str], message: str, lm: Path, tmp_path: Path
 ) -> None:
     text = tmp_path / "text.txt"
     text.write_bytes(content)
-    with pytest.raises((SystemExit, ValueError, OSError)) as error:
+    with pytest.raises(ValueError) as error:
         run(["evaluate", "perplexity", lms.replace("LM", str(lm)), f"[{text}]", str(tmp_path / "out.json"), *options])
-    assert message in str(error.value) + capsys.readouterr().err
+    assert message in str(error.value)
     assert not (tmp_path / "out.json").exists()
