@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedModel
 
 from spiritlm_pl.conversations.template import ConversationTemplate
 from spiritlm_pl.generation.answers import continues_speech, decode_answer
@@ -18,9 +17,10 @@ from spiritlm_pl.generation.asking import chosen_template, trained_templates
 from spiritlm_pl.generation.codec import SpeechCodec
 from spiritlm_pl.generation.dialogue import Dialogue
 from spiritlm_pl.generation.loading import LoadOptions, ModelFolders, load_parts
+from spiritlm_pl.generation.own_model import OwnModel
 from spiritlm_pl.generation.prompt import Prompt, PromptEncoder, Prompting
 from spiritlm_pl.generation.sampling import (
-    GenerationSettings,
+    AnyModel,
     check_room,
     context_length,
     continue_tokens,
@@ -28,6 +28,7 @@ from spiritlm_pl.generation.sampling import (
     stream_tokens,
 )
 from spiritlm_pl.generation.scoring import EncodedChoice, Score, encode_choice, scores
+from spiritlm_pl.generation.settings import GenerationSettings
 from spiritlm_pl.generation.stopping import Progress, Stops, change_tokens
 from spiritlm_pl.generation.streaming import AnswerStream, StreamedPiece, StreamEnd
 from spiritlm_pl.generation.synthesis import AnyVocoder, Synthesis, synthesis_of
@@ -46,7 +47,7 @@ class SpiritLM:
     """Language model with the tokenizers and the vocoder that it reads and speaks with.
 
     Args:
-        model: causal language model whose token ids are those of the vocabulary.
+        model: causal language model whose token ids are those of the vocabulary; an `OwnModel` generates, and no more.
         text_tokenizer: tokenizer of the text.
         vocabulary: layout of the token ids.
         speech_tokenizer: tokenizer that turns waveforms into units; needed only for speech prompts given as audio.
@@ -58,7 +59,7 @@ class SpiritLM:
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: AnyModel,
         text_tokenizer: "TextTokenizer",
         vocabulary: Vocabulary,
         speech_tokenizer: "SpeechTokenizer | None" = None,
@@ -131,7 +132,7 @@ class SpiritLM:
         if adapter is not None:
             options = replace(options, adapter=Path(adapter))
         (model, text_tokenizer, vocabulary), tokenizer, vocoder = load_parts(path, variant, options)
-        if options.compiled:
+        if options.compiled and not isinstance(model, OwnModel):
             model.compile()
         templates = trained_templates(path, options.adapter)
         return cls(model, text_tokenizer, vocabulary, tokenizer, vocoder, templates=templates).in_voice(speaker, style)
@@ -374,6 +375,8 @@ class SpiritLM:
 
     def score_encoded(self, encoded: Sequence[EncodedChoice], batch_tokens: int = 4096) -> list[list[Score]]:
         """Compute log-likelihoods of items that `encode_choice` returned, as `score_batch` does."""
+        if isinstance(self.model, OwnModel):
+            raise ValueError("only_generates must be False to score with a model, but is True instead")
         return scores(self.model, encoded, batch_tokens)
 
     def encode_prompt(self, prompt: Prompting, output: OutputModality = "any", closed: bool = False) -> Prompt:
