@@ -220,11 +220,11 @@ def load_speech_tokenizer(
         release = Release(Path(path))
         tokenizer = read_tokenizer(release, chosen_variant(release, variant)).to(device)
     else:
-        from spiritlm_pl.tokenizers.expressive import load_tokenizer
-
         folders = _folders(path, variant, needs_lm=False)
         if folders.speech_tokenizer is None:
             return None
+        from spiritlm_pl.tokenizers.expressive import load_tokenizer  # with F0, which takes a while to import
+
         tokenizer = load_tokenizer(folders.speech_tokenizer, device)
     prepare(cast(Any, tokenizer), device)
     return tokenizer
@@ -285,7 +285,7 @@ def load_speaking_part(folder: str | Path, device: str | torch.device = "cpu") -
         from spiritlm_pl.runtime.checkpoint import load_network
 
         return cast(AnyVocoder, load_network(folder, "vocoder", device))
-    from spiritlm_pl.tokenizers.expressive import load_tokenizer  # with F0, which takes a while
+    from spiritlm_pl.tokenizers.expressive import load_tokenizer  # with F0, which takes a while to import
 
     found = load_tokenizer(folder, device)
     if not isinstance(found, CodebookDecoder):

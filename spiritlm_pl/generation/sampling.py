@@ -34,7 +34,7 @@ AnyModel: TypeAlias = Union["PreTrainedModel", OwnModel]
 
 def context_length(model: AnyModel) -> int | None:
     """Return the number of tokens in the model's context; None if its configuration does not tell."""
-    return max_positions(model.config)
+    return model.config.max_position_embeddings if isinstance(model, OwnModel) else max_positions(model.config)
 
 
 def check_room(length: int, context: int) -> None:
