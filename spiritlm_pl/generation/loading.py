@@ -167,6 +167,8 @@ def load_parts(path: str | Path | ModelFolders, variant: Variant | None, options
         loaded = (network, *loaded[1:])
     if not isinstance(loaded[0], OwnModel):
         loaded[0].requires_grad_(False)  # so that packed weights are kept from one answer to the next
+        if options.compiled:
+            loaded[0].compile()
     if tokenizer is not None:
         check_tokenizer(tokenizer.layout, loaded[2], _named(path, SPEECH_TOKENIZER))
     if vocoder is not None:

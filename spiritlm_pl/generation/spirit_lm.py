@@ -39,6 +39,8 @@ from spiritlm_pl.interop.release.layout import Variant
 from spiritlm_pl.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer
     from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 
@@ -70,11 +72,18 @@ class SpiritLM:
     ) -> None:
         """Keep the parts; none of them is copied."""
         self.templates = templates or {}
-        self.model, self.text_tokenizer, self.vocabulary = model, text_tokenizer, vocabulary
+        self.network, self.text_tokenizer, self.vocabulary = model, text_tokenizer, vocabulary
         self.speech_tokenizer, self.vocoder = speech_tokenizer, vocoder
         self.voice = Voice(speaker, style)
         self.codec = SpeechCodec(vocabulary, speech_tokenizer, vocoder, model.device)
         self._encoder = PromptEncoder(text_tokenizer, self.codec)
+
+    @property
+    def model(self) -> "PreTrainedModel":
+        """Language model of `transformers`; a ValueError is raised where it was loaded to generate, and no more."""
+        if isinstance(self.network, OwnModel):
+            raise ValueError("only_generates must be False for a model that also scores, but is True instead")
+        return self.network
 
     @classmethod
     def load(
@@ -132,8 +141,6 @@ class SpiritLM:
         if adapter is not None:
             options = replace(options, adapter=Path(adapter))
         (model, text_tokenizer, vocabulary), tokenizer, vocoder = load_parts(path, variant, options)
-        if options.compiled and not isinstance(model, OwnModel):
-            model.compile()
         templates = trained_templates(path, options.adapter)
         return cls(model, text_tokenizer, vocabulary, tokenizer, vocoder, templates=templates).in_voice(speaker, style)
 
@@ -240,7 +247,7 @@ class SpiritLM:
 
     def check_room(self, prompt: Prompt) -> None:
         """Raise a ValueError if a prompt leaves no room in the model's context."""
-        context = context_length(self.model)
+        context = context_length(self.network)
         if context is not None:
             check_room(len(prompt.tokens), context)
 
@@ -260,7 +267,7 @@ class SpiritLM:
         own = [settings.seed] * len(encoded) if seeds is None else seeds
         jobs = [(prompt, seed + sample) for prompt, seed in zip(encoded, own, strict=True) for sample in range(size)]
         continued = continue_tokens(
-            self.model,
+            self.network,
             [prompt.tokens for prompt, _ in jobs],
             self.vocabulary,
             output,
@@ -309,7 +316,8 @@ class SpiritLM:
         encoded = self.encode_prompt(prompt, output)
         shortest = settings.fewest_units(self.vocabulary.layout) if output == "any" else 0
         stops = self._stops(output, settings)
-        tokens = stream_tokens(self.model, encoded, self.vocabulary, output, settings, self.end_token, stops, stopped)
+        tokens = stream_tokens(self.network, encoded, self.vocabulary, output, settings, self.end_token, stops, stopped)
+        parts = self.text_tokenizer, self.vocabulary, shortest, self.synthesis
         answer: AnswerStream | None = None
         new: list[int] = []
         for token in tokens:
@@ -317,18 +325,9 @@ class SpiritLM:
             if len(finished(new, self.end_token, stops)[0]) < len(new):  # an id that is no part of the answer
                 break
             if answer is None:
-                continues = continues_speech(encoded, token, output, self.vocabulary)
-                answer = AnswerStream(
-                    self.text_tokenizer,
-                    self.vocabulary,
-                    shortest,
-                    self.synthesis,
-                    encoded.speech if continues else None,
-                    chunk_frames,
-                    lookahead,
-                    encoded.open_stretch(self.vocabulary),
-                    encoded.answers,
-                )
+                before = encoded.speech if continues_speech(encoded, token, output, self.vocabulary) else None
+                begun = encoded.open_stretch(self.vocabulary)
+                answer = AnswerStream(*parts, before, chunk_frames, lookahead, begun, encoded.answers)
             yield from answer.add(token)
         if answer is not None:
             yield from answer.end()
@@ -371,12 +370,10 @@ class SpiritLM:
             hypotheses: prompts that may follow it.
             ends: whether each hypothesis has the end token behind it; empty for none.
         """
-        return encode_choice(self._encoder_of(context), context, hypotheses, context_length(self.model), ends)
+        return encode_choice(self._encoder_of(context), context, hypotheses, context_length(self.network), ends)
 
     def score_encoded(self, encoded: Sequence[EncodedChoice], batch_tokens: int = 4096) -> list[list[Score]]:
         """Compute log-likelihoods of items that `encode_choice` returned, as `score_batch` does."""
-        if isinstance(self.model, OwnModel):
-            raise ValueError("only_generates must be False to score with a model, but is True instead")
         return scores(self.model, encoded, batch_tokens)
 
     def encode_prompt(self, prompt: Prompting, output: OutputModality = "any", closed: bool = False) -> Prompt:

@@ -226,7 +226,7 @@ def test_the_command_answers_as_the_model_of_transformers(
     monkeypatch.setattr("spiritlm_pl.generation.loading.read_own_model", lambda folder, num_rows: None)
     run(command)
     assert found == capsys.readouterr()
-    assert [isinstance(one.model, OwnModel) for one in loaded] == [True, False]
+    assert [isinstance(one.network, OwnModel) for one in loaded] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,9 @@ def test_who_asks_for_more_gets_a_model_of_transformers(options: dict[str, Any],
 
 def test_a_model_that_only_generates_does_not_score(model_folder: Path) -> None:
     model = SpiritLM.from_pretrained(model_folder, None, LoadOptions(only_generates=True))
-    with pytest.raises(ValueError, match="only_generates must be False to score with a model, but is True instead"):
+    with pytest.raises(
+        ValueError, match="only_generates must be False for a model that also scores, but is True instead"
+    ):
         model.score([Text("the cat")], [[Text("sat")]])
 
 

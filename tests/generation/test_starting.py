@@ -54,7 +54,7 @@ def test_commands_import_what_they_use(model_folder, tmp_path):
         (["train-text-tokenizer", "text", "--units", "[units]"], NOTHING),
         # Of a model like Llama, one answer comes without transformers, whose import takes longer than all else.
         *(
-            ([*answer, *more], ["transformers", "scipy", "torchaudio", *AUDIO, *TRAINING])
+            ([*answer, *more], ["transformers", "torchaudio", *AUDIO, *TRAINING])
             for more in ([], ["--stream"], ["--num-samples", "2"])
         ),
         # This one tries whether transformers reads the text tokenizer as it will be exported.
