@@ -27,6 +27,7 @@ from spiritlm_pl.generation.packed_decoding import PackedDecoding
 from spiritlm_pl.generation.packed_weights import Map, PackedLayer, PackedLinear, PackedModel
 from spiritlm_pl.runtime.checkpoint import WEIGHTS_FILE, check_finite
 from spiritlm_pl.runtime.checksums import check_folder
+from spiritlm_pl.runtime.limits import MOST_LAYERS
 from spiritlm_pl.runtime.model_description import CONFIG_FILE
 
 INDEX_FILE = f"{WEIGHTS_FILE}.index.json"
@@ -38,7 +39,13 @@ SIZES = (
 # Values that must be there, and be these. Without them, or with others, a model computes otherwise than this file.
 FIXED: dict[str, tuple[Any, ...]] = {"hidden_act": ("silu",), "dtype": ("float32",)}
 # Values that may be there, and must then be these.
-NEUTRAL: dict[str, tuple[Any, ...]] = {"pretraining_tp": (1,), "partial_rotary_factor": (1.0,)}
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "pretraining_tp": (1,),
+    "partial_rotary_factor": (1.0,),
+    "rope_scaling": (None,),
+    "is_llama_config": (True,),  # of SmolLM2, as the next one
+    "rope_interleaved": (False,),
+}
 READ = {"model_type", "architectures", "rms_norm_eps", "rope_parameters", "tie_word_embeddings"}
 # Values that change nothing about what a model computes when it is used.
 BOOKKEEPING = {
@@ -137,11 +144,12 @@ def own_config(values: Mapping[str, Any]) -> OwnConfig | None:
         return None
     fixed = {**FIXED, **family.fixed}
     known = {*SIZES, *fixed, *NEUTRAL, *READ, *BOOKKEEPING, *family.biased}
-    layers = values.get("num_hidden_layers")
-    if "layer_types" in values and type(layers) is int and values["layer_types"] == ["full_attention"] * layers:
+    layers, rotation = values.get("num_hidden_layers"), values.get("rope_parameters")
+    if type(layers) is not int or layers > MOST_LAYERS or not isinstance(rotation, dict):
+        return None
+    if values.get("layer_types") == ["full_attention"] * layers:
         known.add("layer_types")
-    rotation = values.get("rope_parameters")
-    if not values.keys() <= known or not isinstance(rotation, dict):
+    if not values.keys() <= known:
         return None
     sizes = [values.get(name) for name in SIZES]
     head_dim = values.get("head_dim", values.get("hidden_size"))
@@ -149,7 +157,7 @@ def own_config(values: Mapping[str, Any]) -> OwnConfig | None:
     right = all(name in values and values[name] in allowed for name, allowed in fixed.items())
     right = right and all(values[name] in allowed for name, allowed in NEUTRAL.items() if name in values)
     right = right and all(type(size) is int and size > 0 for size in (*sizes, head_dim))
-    right = right and all(type(number) is float and number > 0 for number in numbers)
+    right = right and all(type(number) in (float, int) and number > 0 for number in numbers)
     flags = [values.get(name) for name in ("tie_word_embeddings", *family.biased)]
     right = right and all(type(flag) is bool for flag in flags)
     right = right and rotation == {"rope_type": "default", "rope_theta": values.get("rope_theta")}

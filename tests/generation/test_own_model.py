@@ -47,6 +47,15 @@ LAYOUTS: dict[str, tuple[str, dict[str, Any]]] = {
     "biases": ("llama", {"attention_bias": True, "mlp_bias": True}),
     "attention biases": ("llama", {"attention_bias": True}),
     "wide heads": ("llama", {"head_dim": 24, "rope_parameters": {"rope_type": "default", "rope_theta": 500_000.0}}),
+    "as SmolLM2": (
+        "llama",
+        {
+            "tie_word_embeddings": True,
+            "is_llama_config": True,
+            "rope_interleaved": False,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 100_000},
+        },
+    ),
     "mistral": ("mistral", {"sliding_window": None, "tie_word_embeddings": True, "rms_norm_eps": 1e-3}),
     "qwen2": ("qwen2", {}),
     "qwen2 tied": ("qwen2", {"tie_word_embeddings": True}),
@@ -143,6 +152,7 @@ UNKNOWN: dict[str, Callable[[Path], None]] = {
     "tensor parallelism": changed(pretraining_tp=2),
     "a number as a text": changed(num_hidden_layers="2"),
     "fewer layers": changed(num_hidden_layers=1),
+    "no end of layers": changed(num_hidden_layers=1 << 40),
     "other heads": changed(num_attention_heads=2),
     "heads of an odd size": changed(head_dim=15),
     "half of the numbers": with_weights(lambda found: {name: one.bfloat16() for name, one in found.items()}),
