@@ -1,6 +1,6 @@
-"""Inference beside the plain path, in one run: tokenising, vocoding, generating, scoring, streaming.
+"""Inference beside the plain path, in one run: tokenising, vocoding, generating, scoring.
 
-    python benchmarks/inference.py [--parts tokenise vocode generate score stream] [--minutes 60]
+    python benchmarks/inference.py [--parts tokenise vocode generate score] [--minutes 60]
 
 Networks have the published sizes of the speech parts and random weights; the language model is of `--lm-layers`
 layers of width `--lm-width`. The audio is of `--audio`, each file used as often as the minutes ask for. Plain is one
@@ -11,7 +11,7 @@ import argparse
 import copy
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.data.batching import by_length
-from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, StreamEnd, Text
+from spiritlm_pl.generation import GenerationSettings, Speech
 from spiritlm_pl.generation.codec import SpeechCodec, speech_vocabulary
 from spiritlm_pl.generation.sampling import continue_tokens
 from spiritlm_pl.generation.types import OutputModality
 from spiritlm_pl.lm.likelihood import choice_log_likelihoods, log_likelihoods
 from spiritlm_pl.runtime.inference import fold_weight_norm, use_channels_last
 from spiritlm_pl.streams import UNIT
-from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
 from spiritlm_pl.tokenizers.expressive import ExpressiveTokenizer
 from spiritlm_pl.tokenizers.mlp_quantizer import (
     LinearQuantizer,
@@ -45,7 +44,7 @@ from spiritlm_pl.tokenizers.style import StyleEncoder
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.hifigan import HiFiGANConfig, HiFiGANVocoder
 
-PARTS = ("tokenise", "vocode", "generate", "score", "stream")
+PARTS = ("tokenise", "vocode", "generate", "score")
 EXPRESSIVE = {"num_pitches": 64, "num_styles": 100}
 
 
@@ -248,35 +247,6 @@ def score(options: argparse.Namespace) -> None:
         )
 
 
-def stream(options: argparse.Namespace) -> None:
-    """Time to the first waveform, beside that of the whole answer."""
-    words = train_text_tokenizer(["the cat sat on the mat and looked at the dog"])
-    vocabulary = Vocabulary.spirit_lm(num_text=words.vocab_size, **EXPRESSIVE)
-    vocoder = HiFiGANVocoder(HiFiGANConfig(**EXPRESSIVE)).eval()
-    torch.nn.init.constant_(vocoder.duration_predictor.proj.bias, 1.1)  # two frames a unit, as in speech
-    spirit_lm = SpiritLM(language_model(options, vocabulary), words, vocabulary, None, vocoder)
-    fold_weight_norm(vocoder)
-    use_channels_last(vocoder)
-    settings = GenerationSettings(max_new_tokens=200)
-    prompt: Sequence[Any] = [Text("the cat sat on the mat")]
-    print(f"stream: margin of the vocoder {vocoder.margin} frames of 40 ms; 200 new tokens")
-    start = time.perf_counter()
-    whole = spirit_lm.generate(prompt, "speech", settings)[0][0]
-    assert isinstance(whole, Speech)
-    offline, audio = time.perf_counter() - start, len(whole.waveform) / 16_000
-    start, firsts, parts = time.perf_counter(), [], []
-    for new in spirit_lm.stream(prompt, "speech", settings):
-        if isinstance(new, StreamEnd):
-            break
-        firsts.append(time.perf_counter() - start)
-        assert isinstance(new.piece, Speech)
-        parts.append(new.piece.waveform)
-    together = torch.cat(parts)
-    error = float((together - whole.waveform).abs().max())
-    print(f"  whole answer {offline:.2f} s for {audio:.1f} s of speech; stream {time.perf_counter() - start:.2f} s")
-    print(f"  first waveform after {firsts[0]:.2f} s, {len(parts)} parts, largest difference {error:.1e}")
-
-
 def main() -> None:
     """Run the parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -292,7 +262,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(f"{options.threads} threads, torch {torch.__version__}")
-    jobs = {"tokenise": tokenise, "vocode": vocode, "generate": generate, "score": score, "stream": stream}
+    jobs = {"tokenise": tokenise, "vocode": vocode, "generate": generate, "score": score}
     with torch.no_grad():
         for part in options.parts:
             jobs[part](options)

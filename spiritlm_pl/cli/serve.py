@@ -75,7 +75,9 @@ def serve(
 
         limits = Limits(max_seconds=max_seconds, max_megabytes=max_megabytes, max_concurrent=max_concurrent)
         spirit_lm = load_model(model, variant, device, dtype, bits, vocoder, adapter, lm)
-        app = build_app(Session(spirit_lm, limits), Path(folder))
+        session = Session(spirit_lm, limits)
+        session.warm_up()
+        app = build_app(session, Path(folder))
         print(f"spiritlm: serving {model} at http://{host}:{listener.getsockname()[1]} (Ctrl-C ends it)", flush=True)
         run_server(app, listener)
 

@@ -101,8 +101,23 @@ class StreamingVocoder(UnitVocoder, Protocol):
         pitches: Tensor | None = None,
         styles: Tensor | None = None,
         style: str | int | None = None,
+        start: int = 0,
+        stop: int | None = None,
     ) -> Tensor:
-        """Speak the unit, and where it is expressive the pitch and style code, of each frame (T,): (S,)."""
+        """Speak the unit, and where it is expressive the pitch and style code, of each frame (T,).
+
+        Args:
+            units: unit of each frame (T,).
+            speaker: name or id of the voice; None for the default.
+            pitches: pitch code of each frame (T,), -1 for the default code; None for the default code everywhere.
+            styles: style code of each frame (T,), -1 for the default code; None for the default code everywhere.
+            style: name or id of the global style; None for the default.
+            start: first frame whose waveform is wanted.
+            stop: frame behind the last whose waveform is wanted; None for T.
+
+        Returns:
+            The waveform (S,) of the frames from start to stop, S = hop_length * (stop - start).
+        """
         ...
 
 

@@ -49,6 +49,9 @@ DEMUXERS = (  # no playlists or other formats that open further files or address
 Part = tuple[float, float | None]  # start and duration in seconds; None for all that follows
 UNKNOWN_SECONDS = 1e9  # libsndfile gives such a length for unknown ones, as of FLAC written to a pipe
 WHOLE: Part = (0.0, None)
+# libsndfile's seek in Vorbis spoils the first block after a jump forward of less than two seconds, and may miss the
+# place by some samples in the last page, of at most 255 packets with 4096 new samples each (RFC 3533; Vorbis I).
+NEAR, BLOCKS, LAST_PAGE = 2.5, 16_384, 255 * 4_096  # seconds; samples of four blocks, and of one page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,8 +182,20 @@ def _read(sound: soundfile.SoundFile, parts: Sequence[Part], bounds: Bounds) -> 
         wanted = sound.frames - first
         if duration is not None:
             wanted = min(wanted, round(duration * sound.samplerate))
-        sound.seek(first)
+        _go_to(sound, first)
         yield torch.from_numpy(np.concatenate([*_blocks(sound, wanted)], axis=1))
+
+
+def _go_to(sound: soundfile.SoundFile, place: int) -> None:
+    """Move an open file to a sample; in Vorbis by reading on, where a jump does not get there."""
+    if sound.subtype != "VORBIS":
+        sound.seek(place)
+        return
+    safe = max(0, min(place, sound.frames - LAST_PAGE) - BLOCKS)
+    if place < sound.tell() or safe - sound.tell() > NEAR * sound.samplerate:
+        sound.seek(safe)
+    for _ in _blocks(sound, place - sound.tell()):
+        pass
 
 
 def _blocks(sound: soundfile.SoundFile, wanted: int) -> Iterator[np.ndarray]:

@@ -1,9 +1,9 @@
 """Decoding with packed weights, one token of every row at a time: `generate` of `transformers` for models like Llama.
 
-Prompts are read by the model's own `forward` (`spiritlm_pl.generation.packing`), or with packed weights where there is
-none; packed weights serve the steps after it. Keys and values are kept in float32, in which attention of single queries
-is faster than in bfloat16. Room for them grows with the answer, for few answers are as long as they may be. Only the
-rows of allowed tokens of the output layer are computed.
+The packed weights of `spiritlm_pl.generation.packed_weights` serve the steps, and read short prompts, for which they
+are faster, too; a model's own `forward`, where there is one, reads long and padded ones. Keys and values are kept in
+float32, in which attention of single queries is faster than in bfloat16. Room for them grows with the answer, for few
+answers are as long as they may be. Only the rows of allowed tokens of the output layer are computed.
 
 Shapes: B batch, N tokens so far, T places of the cache, H heads, K key-value heads, G = H / K, E head dimension, V rows
 of the embedding.

@@ -303,7 +303,7 @@ class SpiritLM:
             prompt: text and speech in their order, or a string of words and tokens, as in `generate`.
             output: modality of the answer: "text", "speech", or "any" for both.
             settings: sampling options, with `num_samples` 1; None for the defaults.
-            chunk_frames: smallest number of frames of speech in one item.
+            chunk_frames: smallest number of frames of speech in one item, but for the first and last ones.
             lookahead: number of frames that must follow before speech is made into audio; see `UnitStream`.
             stopped: function that is called before every token, and tells that nobody wants the rest; None for none.
 

@@ -15,7 +15,7 @@ from spiritlm_pl.generation.codebooks import FrameReader, codebook_frames
 from spiritlm_pl.generation.types import Speech
 from spiritlm_pl.generation.unit_stream import UnitStream
 from spiritlm_pl.generation.vocode import SpokenUnits, Voice, device_of, speak, speak_continuation, spoken_units
-from spiritlm_pl.generation.waveform_stream import WaveformAtTheEnd, WaveformStream, check_stream
+from spiritlm_pl.generation.waveform_stream import Chunks, WaveformAtTheEnd, WaveformStream
 from spiritlm_pl.streams import UNIT
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.config import check_vocoder
@@ -110,9 +110,9 @@ class UnitSynthesis:
         self, before: Speech | None, chunk_frames: int, lookahead: int | None, begun: Sequence[int] = ()
     ) -> WaveformStream:
         """Return a `UnitStream`, or the waveform at the end where the vocoder cannot speak a window of frames."""
-        check_stream(chunk_frames, lookahead)
         if isinstance(self.vocoder, StreamingVocoder):
             return UnitStream(self.vocoder, self.vocabulary, self.voice, before, chunk_frames, lookahead)
+        Chunks(chunk_frames, lookahead)  # which checks them
         if before is None:
             return WaveformAtTheEnd(self.speak)
         return WaveformAtTheEnd(partial(self.speak_after, before))
@@ -176,7 +176,7 @@ class CodebookStream:
     Args:
         synthesis: decodes.
         before: speech that is continued; it is not repeated.
-        chunk_frames: shortest waveform that is made, but for the last.
+        chunk_frames: smallest number of frames decoded at a time, but for the first ones (`Chunks`) and the last.
         lookahead: frames that must follow those that are decoded; the decoder's own if not given.
         begun: the stretch of speech that is continued, up to its closing steps; only delayed codebooks need it.
     """
@@ -190,8 +190,7 @@ class CodebookStream:
         begun: Sequence[int] = (),
     ) -> None:
         """Start after the speech that is continued."""
-        check_stream(chunk_frames, lookahead)
-        self.synthesis, self.chunk_frames = synthesis, chunk_frames
+        self.synthesis, self.chunks = synthesis, Chunks(chunk_frames, lookahead)
         own = synthesis.decoder.lookahead
         self.lookahead = own if lookahead is None else min(lookahead, own)
         known = (before and before.tokens) or ()
@@ -204,8 +203,9 @@ class CodebookStream:
         """Return the waveform (S,) that can be made once these tokens are known; it is often empty."""
         self.new += [frame for token in tokens if (frame := self.reader.add(token)) is not None]
         ready = len(self.frames) + len(self.new) - (0 if ended else self.lookahead)
-        if ready - self.made < (1 if ended else self.chunk_frames):
+        if ready - self.made < (1 if ended else self.chunks.fewest):
             return torch.zeros(0)
+        self.chunks.made()
         if self.new:
             self.frames, self.new = torch.cat([self.frames, torch.tensor(self.new)]), []
         waveform = self.synthesis.decoder.decode_frames(self.frames)

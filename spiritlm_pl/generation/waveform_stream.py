@@ -10,6 +10,39 @@ import torch
 from torch import Tensor
 
 CHUNK_FRAMES = 10  # smallest number of frames synthesised at a time: 0.4 s of the paper's units
+FIRST_FRAMES = 4  # of the first waveform, so that it is heard soon
+
+
+class Chunks:
+    """Numbers of frames that are waited for: few for the first waveform, and one more for each that follows.
+
+    So the first is heard soon, and while each is heard the next one can be made, where speech is made at twice the
+    speed at which it is heard. Few frames at a time cost more, since their surroundings are computed again.
+
+    Args:
+        chunk_frames: smallest number of frames of a waveform, but for the first ones and the last.
+        lookahead: number of frames that must follow; None for what is exact.
+
+    Attributes:
+        fewest: smallest number of frames of the next waveform.
+
+    Raises:
+        ValueError: if a number is out of its range.
+    """
+
+    def __init__(self, chunk_frames: int, lookahead: int | None) -> None:
+        """Start before the first waveform."""
+        if chunk_frames < 1 or (lookahead is not None and lookahead < 0):
+            raise ValueError(
+                "chunk_frames must be at least 1 and lookahead at least 0, "
+                f"but are {chunk_frames} and {lookahead} instead"
+            )
+        self.chunk_frames = chunk_frames
+        self.fewest = min(FIRST_FRAMES, chunk_frames)
+
+    def made(self) -> None:
+        """Take note that a waveform was made."""
+        self.fewest = min(self.chunk_frames, self.fewest + 1)
 
 
 class WaveformStream(Protocol):
@@ -41,15 +74,3 @@ class WaveformAtTheEnd:
         """Return the waveform (S,) of all tokens at the end of the stretch, and an empty one before."""
         self.tokens += tokens
         return self.speak(self.tokens) if ended else torch.zeros(0)
-
-
-def check_stream(chunk_frames: int, lookahead: int | None) -> None:
-    """Check the numbers of frames of a stream.
-
-    Raises:
-        ValueError: if one is out of its range.
-    """
-    if chunk_frames < 1 or (lookahead is not None and lookahead < 0):
-        raise ValueError(
-            f"chunk_frames must be at least 1 and lookahead at least 0, but are {chunk_frames} and {lookahead} instead"
-        )

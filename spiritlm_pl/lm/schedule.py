@@ -84,3 +84,51 @@ class Cosine(Schedule):
         total_steps = self._known_length(self.total_steps)
         progress = min(1.0, (step - self.warmup_steps) / max(1, total_steps - self.warmup_steps))
         return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class WarmupStableDecay(Schedule):
+    """Warm-up, then the peak rate, then a straight line to zero at the end of the run (Hu et al., 2024).
+
+    The rate does not depend on the length of the run until the decay begins, so that the length may be known late, as
+    where a run has a time to end at (`spiritlm_pl.callbacks.decay_in_time`). A decay of 1 is a line to zero throughout.
+    """
+
+    def __init__(self, total_steps: int | None = None, warmup_steps: int = 2000, decay: float = 0.2) -> None:
+        """Set the length.
+
+        Args:
+            total_steps: number of steps of the run. None takes that of the trainer; a resumed run keeps the length with
+                which it began.
+            warmup_steps: number of steps of linear growth.
+            decay: share of the run in which the rate goes to zero, above 0 and at most 1; it begins after the warm-up.
+        """
+        super().__init__(warmup_steps)
+        if total_steps is not None and total_steps <= warmup_steps:
+            raise ValueError(f"total_steps must be above warmup_steps {warmup_steps}, but is {total_steps}")
+        if not 0 < decay <= 1:
+            raise ValueError(f"decay must be above 0 and at most 1, but is {decay} instead")
+        self.total_steps = total_steps
+        self.decay = decay
+
+    def within(self, max_steps: int) -> "WarmupStableDecay":
+        """Return the schedule for a run of `max_steps` steps, -1 for one whose length is not known yet."""
+        if self.total_steps is not None or max_steps <= 0:
+            return self
+        filled = copy(self)
+        filled.total_steps = max_steps
+        return filled
+
+    @property
+    def decay_start(self) -> float:
+        """Step at which the decay begins, counted from 0; infinite as long as the length is not known."""
+        return math.inf if self.total_steps is None else self.start_within(self.total_steps)
+
+    def start_within(self, total_steps: float) -> float:
+        """Return the step at which the decay begins in a run of so many steps."""
+        return max(float(self.warmup_steps), (1 - self.decay) * total_steps)
+
+    def after_warmup(self, step: int) -> float:
+        """Return 1 before the decay, then the share of its steps that are left, and 0 after the end."""
+        if self.total_steps is None or step < self.decay_start:
+            return 1.0
+        return max(0.0, (self.total_steps - step) / max(1.0, self.total_steps - self.decay_start))

@@ -12,8 +12,8 @@ import yaml
 from omegaconf import OmegaConf
 
 from spiritlm_pl.cli.configs import find_config
+from spiritlm_pl.corpora.debian import find_packages, package_folder
 from spiritlm_pl.corpora.sources.amazon_queen import PACKAGE
-from spiritlm_pl.corpora.sources.debian import find_packages, package_folder
 from spiritlm_pl.quickstart.stage import ROOT, Stage
 from spiritlm_pl.runtime.devices import cpu_has_bfloat16
 

@@ -115,7 +115,10 @@ def cell(estimate: dict[str, Any] | None, sign: str = "", digits: int = 1) -> st
 
 def markdown(report: dict[str, Any]) -> str:
     """Write the report as Markdown."""
-    lines = ["| finding | verdict | pairs of runs |", "|---|---|---|"]
+    budget = report["settings"]["budget"]
+    short = f"Runs are shorter than planned (budget {budget:g}): what is not seen may need as many steps as planned."
+    lines = [short, ""] if budget < 1 else []
+    lines += ["| finding | verdict | pairs of runs |", "|---|---|---|"]
     for number, one in report["findings"].items():
         pairs = [s["difference"]["seeds"] if s["difference"] else 0 for s in one["statements"] if s["main"]]
         lines.append(f"| {number}. {one['title']} | **{one['verdict']}** | {min(pairs, default=0)} |")

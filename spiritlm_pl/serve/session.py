@@ -5,7 +5,7 @@ Shapes: R runs of equal units, S samples.
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import TypeAlias
@@ -27,6 +27,7 @@ from spiritlm_pl.generation import (
 )
 from spiritlm_pl.generation.codebooks import joined_speech
 from spiritlm_pl.generation.codec import nothing_to_speak
+from spiritlm_pl.generation.packing import promise_fixed
 from spiritlm_pl.generation.prompt import Prompt
 from spiritlm_pl.generation.stopping import Progress
 from spiritlm_pl.generation.stream import Segment, encode_segments
@@ -36,6 +37,7 @@ from spiritlm_pl.serve.audio import decode_audio
 from spiritlm_pl.vocabulary import Modality
 from spiritlm_pl.vocoder.vocoder import Vocoder
 
+WARMING: tuple[tuple[Modality, OutputModality], ...] = ((Modality.SPEECH, "text"), (Modality.TEXT, "speech"))
 MOST_CONCURRENT = 32  # each request waits on a thread, of which a server has 40
 
 
@@ -138,6 +140,7 @@ class Session:
     def __init__(self, spirit_lm: SpiritLM, limits: Limits | None = None) -> None:
         """Keep the model."""
         self.spirit_lm, self.limits = spirit_lm, limits or Limits()
+        promise_fixed(spirit_lm.model)
         vocoder = spirit_lm.vocoder
         self.speakers = vocoder.config.speakers if isinstance(vocoder, Vocoder) else ()
         self.styles = vocoder.config.styles if isinstance(vocoder, Vocoder) else ()
@@ -146,6 +149,15 @@ class Session:
         self._places = threading.BoundedSemaphore(self.limits.max_concurrent)
         self._model = threading.Lock()  # protects the language model and the vocoder
         self._tokenizer = threading.Lock()
+
+    def warm_up(self) -> None:
+        """Read and answer for nobody, so that no user waits until code is loaded and weights are packed."""
+        noise = Speech(0.1 * torch.randn(16_000, generator=torch.Generator()), 16_000)
+        settings = GenerationSettings(max_new_tokens=2)
+        with self._model, self._tokenizer:
+            for prompt, output in WARMING:
+                with suppress(ValueError):  # what a model cannot do, its users are told
+                    self.spirit_lm.generate([noise if prompt is Modality.SPEECH else Text("a")], output, settings)
 
     @contextmanager
     def turn(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from spiritlm_pl.vocoder.config import VocoderConfig
+from spiritlm_pl.vocoder.parts import Part, around, upsampled, with_reach
 from spiritlm_pl.vocoder.vocoder import Vocoder
 
 SLOPE = 0.1
@@ -79,12 +80,19 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.convs1 = nn.ModuleList(_conv(channels, kernel_size, dilation) for dilation in dilations)
         self.convs2 = nn.ModuleList(_conv(channels, kernel_size) for _ in dilations)
+        self.reaches = [_block_reach(kernel_size, dilations[pair:]) for pair in range(len(dilations))]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, T) to the same shape."""
-        for conv1, conv2 in zip(self.convs1, self.convs2, strict=True):
+    def forward(self, x: Tensor, part: Part) -> Tensor:
+        """Map (B, C, T) to the part of as many steps that is wanted."""
+        for conv1, conv2, reach in zip(self.convs1, self.convs2, self.reaches, strict=True):
+            x, part = with_reach(x, part, reach, 2)
             x = x + conv2(F.leaky_relu(conv1(F.leaky_relu(x, SLOPE)), SLOPE))
-        return x
+        return with_reach(x, part, 0, 2)[0]
+
+
+def _block_reach(kernel_size: int, dilations: tuple[int, ...]) -> int:
+    """Return how many steps on either side pairs of convolutions read."""
+    return (kernel_size - 1) // 2 * (sum(dilations) + len(dilations))
 
 
 class HiFiGANGenerator(nn.Module):
@@ -105,29 +113,39 @@ class HiFiGANGenerator(nn.Module):
             for kernel_size, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilations, strict=True):
                 self.resblocks.append(ResidualBlock(channels, kernel_size, tuple(dilations)))
         self.conv_post = weight_norm(nn.Conv1d(channels, 1, 7, padding=3))
-        self.margin = _margin(config)
+        self.upsample_rates = tuple(config.upsample_rates)
+        self.reaches = _reaches(config)
+        self.margin = self.reaches[0] + 3  # conv_pre
 
     def forward(self, conditioning: Tensor) -> Tensor:
         """Generate waveforms (B, S) in [-1, 1] from conditioning (B, C, T)."""
-        x = self.conv_pre(conditioning)
-        for stage, up in enumerate(self.ups):
-            x = up(F.leaky_relu(x, SLOPE))
+        return self.part(conditioning, (0, conditioning.shape[2]))
+
+    def part(self, conditioning: Tensor, frames: Part) -> Tensor:
+        """Generate the waveforms (B, S') of some of the frames, as `forward` does those of all."""
+        x, part = with_reach(conditioning, frames, self.margin, 2)
+        x = self.conv_pre(x)
+        for stage, (up, rate) in enumerate(zip(self.ups, self.upsample_rates, strict=True)):
+            x, part = with_reach(x, part, self.reaches[stage], 2)
+            x, part = up(F.leaky_relu(x, SLOPE)), upsampled(part, rate)
+            read = around(part, self.reaches[stage + 1], x.shape[2])
             blocks = self.resblocks[stage * self.num_kernels : (stage + 1) * self.num_kernels]
-            x = torch.stack([block(x) for block in blocks]).mean(0)
+            x = torch.stack([block(x, read) for block in blocks]).mean(0)
+            part = part[0] - read[0], part[1] - read[0]
         x = torch.tanh(self.conv_post(F.leaky_relu(x, LAST_SLOPE)))
-        return x.squeeze(1)
+        return x[:, 0, part[0] : part[1]]
 
 
-def _margin(config: HiFiGANConfig) -> int:
-    """Return how many frames on either side a sample depends on: the reach of each layer at its own rate, added up."""
-    reach, rate = 3 / config.hop_length + 3, 1  # conv_post and conv_pre
-    shapes = zip(config.resblock_kernel_sizes, config.resblock_dilations, strict=True)
-    block = max((size - 1) // 2 * (sum(dilations) + len(dilations)) for size, dilations in shapes)
-    for factor, size in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
-        reach += math.ceil(size / factor) / rate
-        rate *= factor
-        reach += block / rate
-    return math.ceil(reach)
+def _reaches(config: HiFiGANConfig) -> list[int]:
+    """Return how many steps on either side each stage, and conv_post, reads of its input for a part of the waveform."""
+    block = max(map(_block_reach, config.resblock_kernel_sizes, config.resblock_dilations))
+    reach = 3
+    reaches = [reach]
+    for rate, size in zip(reversed(config.upsample_rates), reversed(config.upsample_kernel_sizes), strict=True):
+        # Step t of a transposed convolution reads those from (t + padding - size + 1) / rate to (t + padding) / rate.
+        reach = (reach + block + (size - rate) // 2 + rate - 1) // rate
+        reaches.insert(0, reach)
+    return reaches
 
 
 class HiFiGANVocoder(Vocoder):

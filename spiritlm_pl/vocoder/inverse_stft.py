@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from spiritlm_pl.runtime.inference import ChannelsLastConv1d
 from spiritlm_pl.vocoder.config import VocoderConfig
+from spiritlm_pl.vocoder.parts import Part, upsampled, with_reach
 from spiritlm_pl.vocoder.vocoder import Vocoder
 
 
@@ -141,15 +142,26 @@ class InverseSTFTGenerator(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.head = InverseSTFTHead(channels, config.n_fft, config.frame_hop)
         wide = config.kernel_size // 2
-        fine = config.frame_blocks * wide + config.n_fft / config.frame_hop  # in frames of the transform
-        self.margin = math.ceil((1 + config.unit_blocks) * wide + fine / config.upsampling)
+        overlapping = math.ceil((config.n_fft - config.frame_hop) / 2 / config.frame_hop)
+        self.upsampling, self.frame_hop = config.upsampling, config.frame_hop
+        self.frame_reach = config.frame_blocks * wide + overlapping  # in frames of the transform
+        self.unit_reach = math.ceil(self.frame_reach / config.upsampling)
+        self.margin = (1 + config.unit_blocks) * wide + self.unit_reach
 
     def forward(self, conditioning: Tensor) -> Tensor:
         """Generate waveforms (B, S) from conditioning (B, C, T); in evaluation they are clipped to [-1, 1]."""
-        x = self.embed_norm(self.embed(conditioning).transpose(1, 2))  # (B, T, C)
-        x = self.upsample(self.unit_blocks(x))  # (B, T, C * upsampling)
-        x = x.reshape(len(x), -1, self.norm.normalized_shape[0])  # (B, F, C)
+        return self.part(conditioning, (0, conditioning.shape[2]))
+
+    def part(self, conditioning: Tensor, frames: Part) -> Tensor:
+        """Generate the waveforms (B, S') of some of the frames, as `forward` does those of all."""
+        x, part = with_reach(conditioning, frames, self.margin, 2)
+        x = self.embed_norm(self.embed(x).transpose(1, 2))  # (B, T, C)
+        x, part = with_reach(self.unit_blocks(x), part, self.unit_reach, 1)
+        x = self.upsample(x).reshape(len(x), -1, self.norm.normalized_shape[0])  # (B, F, C)
+        x, part = with_reach(x, upsampled(part, self.upsampling), self.frame_reach, 1)
         waveforms: Tensor = self.head(self.norm(self.frame_blocks(x)))
+        first, end = upsampled(part, self.frame_hop)
+        waveforms = waveforms[:, first:end]
         return waveforms.clamp(-1, 1) if not self.training else waveforms
 
 

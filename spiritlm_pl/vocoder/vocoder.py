@@ -18,6 +18,7 @@ from spiritlm_pl.data.merge import NONE
 from spiritlm_pl.streams import SpeechLayout
 from spiritlm_pl.vocoder.config import VocoderConfig
 from spiritlm_pl.vocoder.duration import DurationPredictor, durations_from_log
+from spiritlm_pl.vocoder.parts import Part, upsampled
 
 Ids = Tensor | Sequence[int]
 
@@ -155,6 +156,7 @@ class Vocoder(nn.Module):
         pitches: Tensor | None = None,
         styles: Tensor | None = None,
         global_styles: Tensor | None = None,
+        part: Part | None = None,
     ) -> Tensor:
         """Generate waveforms from frames.
 
@@ -165,15 +167,24 @@ class Vocoder(nn.Module):
             styles: style code of each frame (B, T); a Base vocoder ignores it.
             global_styles: ids of the global styles (B,); None for the default style. A vocoder without global styles
                 ignores it.
+            part: first frame of those whose waveform is wanted, and the frame behind the last one; None for all.
 
         Returns:
-            Waveforms (B, S) in [-1, 1].
+            Waveforms (B, S) in [-1, 1], or those of the part.
 
         Raises:
             ValueError: if an expressive vocoder is given no pitches or no styles.
         """
         conditioning = self.condition(units, speakers, pitches, styles, global_styles)
-        waveforms: Tensor = self.generator(conditioning.to(next(self.generator.parameters()).dtype))
+        given = conditioning.to(next(self.generator.parameters()).dtype)
+        waveforms: Tensor
+        if part is None:
+            waveforms = self.generator(given)
+        elif hasattr(self.generator, "part"):
+            waveforms = cast(Any, self.generator).part(given, part)
+        else:  # a generator of another package
+            first, end = upsampled(part, self.hop_length)
+            waveforms = self.generator(given)[:, first:end]
         return waveforms.to(conditioning.dtype)
 
     def predict_log_durations(self, units: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -231,6 +242,8 @@ class Vocoder(nn.Module):
         pitches: Ids | None = None,
         styles: Ids | None = None,
         style: str | int | None = None,
+        start: int = 0,
+        stop: int | None = None,
     ) -> Tensor:
         """Speak frame-rate units.
 
@@ -240,16 +253,22 @@ class Vocoder(nn.Module):
             pitches: pitch code of each frame (T,), -1 where there is none; as in `synthesize`.
             styles: style code of each frame (T,), -1 where there is none; as in `synthesize`.
             style: name or id of the global style, where the vocoder has any; None for the default style.
+            start: first frame whose waveform is wanted; those before it are its surroundings alone.
+            stop: frame behind the last whose waveform is wanted; None for T.
 
         Returns:
-            The waveform (S,), float32, on the CPU, S = hop_length * T.
+            The waveform (S,), float32, on the CPU, S = hop_length * (stop - start): a part of the whole.
 
         Raises:
-            ValueError: if an id, the speaker or the style is unknown, or the codes do not fit the units.
+            ValueError: if an id, the speaker or the style is unknown, the codes do not fit the units, or frames from
+                start to stop are not there.
         """
         units = self._units(units, "T")
         pitches, styles = self._codes(units, pitches, styles)
-        if len(units) == 0:
+        part = start, len(units) if stop is None else stop
+        if not 0 <= part[0] <= part[1] <= len(units):
+            raise ValueError(f"start and stop must be in order in [0, {len(units)}], but are {part[0]} and {part[1]}")
+        if part[0] == part[1]:
             return torch.zeros(0)
         speakers = units.new_tensor([self.speaker_id(speaker)])
         global_styles = units.new_tensor([self.style_id(style)])
@@ -260,6 +279,7 @@ class Vocoder(nn.Module):
                 None if pitches is None else pitches[None],
                 None if styles is None else styles[None],
                 global_styles,
+                part,
             )
         return waveforms[0].float().cpu()
 

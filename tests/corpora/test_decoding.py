@@ -278,6 +278,26 @@ def test_a_long_file_is_decoded_once_for_all_its_segments(tmp_path: Path, monkey
     assert late.id == "behind" and "before the utterance does" in late.reason
 
 
+@pytest.mark.parametrize("rate", [16_000, 24_000])
+def test_parts_of_vorbis_are_what_the_whole_file_has_there(rate: int) -> None:
+    """libsndfile's own seek spoils the first samples of near parts, and is some samples off in the last page."""
+    noise = np.random.default_rng(0).standard_normal(90 * rate).astype(np.float32)
+    file = io.BytesIO()
+    with soundfile.SoundFile(file, "w", rate, 1, "VORBIS", format="OGG") as output:
+        for place in range(0, len(noise) - 1_000, 4_096):  # libsndfile does not take many samples at once
+            output.write(0.1 * noise[place : place + 4_096])
+    content = file.getvalue()
+    ((whole, _),) = decode(content)
+    near = [(0.37 * place, 0.2) for place in range(20)] + [(7.2, 1.0), (7.3, 0.5)]  # the last two overlap
+    far = [(12.0, 0.5), (15.1, 0.5), (40.0, 0.5), (75.0, 0.5), (89.0, 0.2), (89.5, 0.2)]
+    alone = [found for part in far for found in decode(content, [part])]
+    for (start, duration), (part, _) in zip(
+        [*near, *far, *far], [*decode(content, [*near, *far]), *alone], strict=True
+    ):
+        first = round(start * rate)
+        torch.testing.assert_close(part, whole[:, first : first + round(duration * rate)], atol=1e-5, rtol=0)
+
+
 def test_no_other_file_is_opened_for_a_list_of_files(tmp_path: Path) -> None:
     (tmp_path / "sound.wav").write_bytes(wav(LOW))
     for name, line in (

@@ -12,7 +12,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from spiritlm_pl.adapters.rows import TrainedRows
-from spiritlm_pl.generation import GenerationSettings, network_decoding, packed_decoding
+from spiritlm_pl.generation import GenerationSettings, network_decoding, packed_decoding, packing
 from spiritlm_pl.generation.packed_decoding import PackedDecoding
 from spiritlm_pl.generation.packing import can_be_packed, fingerprint, own_reader, packed_model
 from spiritlm_pl.generation.sampling import continue_tokens
@@ -155,6 +155,37 @@ def test_a_part_that_changes_without_a_weight_is_packed_anew(monkeypatch: pytest
     found = answers(model)
     monkeypatch.setattr(network_decoding, "packed_model", lambda model: None)
     assert found == answers(model) != before
+
+
+@pytest.mark.parametrize(("family", "values"), FAMILIES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_short_prompts_without_padding_are_read_by_packed_weights(
+    family: str, values: dict[str, Any], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = network(family, **values).to(dtype)
+    found = packed_model(model)
+    assert found is not None
+    rows = torch.randint(3, 60, (2, 11), generator=torch.Generator().manual_seed(0))
+    everything = torch.ones(VOCABULARY.num_rows, dtype=torch.bool)
+    logits = []
+    for most in (18, 17):  # tokens of both prompts, and fewer
+        monkeypatch.setattr(packing, "MOST_READ", most)
+        mask = torch.ones_like(rows[:, :9], dtype=torch.bool)
+        read = own_reader(model, mask)
+        assert (read is None) == (most == 18)
+        decoding = PackedDecoding(found, mask, 2, everything, read)
+        logits.append(torch.stack([decoding(rows[:, :length]) for length in (9, 10, 11)]))
+    scale = float(logits[0].std())
+    torch.testing.assert_close(*logits, atol=scale * (1e-4 if dtype == torch.float32 else 0.2), rtol=0)
+
+
+def test_weights_that_never_change_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    packing.promise_fixed(model)
+    found = packed_model(model)
+    assert found is not None
+    monkeypatch.setattr(packing, "fingerprint", None)
+    assert packed_model(model) is found
 
 
 def test_weights_that_are_trained_are_not_kept() -> None:

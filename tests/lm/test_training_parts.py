@@ -11,7 +11,7 @@ from spiritlm_pl.lm.build import build_network
 from spiritlm_pl.lm.cost import memory, model_size, tokens_per_second
 from spiritlm_pl.lm.flops import costly_weights, matrix_weights, peak_flops
 from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw, decay_groups
-from spiritlm_pl.lm.schedule import Constant, Cosine
+from spiritlm_pl.lm.schedule import Constant, Cosine, WarmupStableDecay
 
 
 def test_schedules():
@@ -35,6 +35,24 @@ def test_a_schedule_is_as_long_as_the_run():
     for unknown in (lambda: cosine.within(-1), lambda: cosine(5)):
         with pytest.raises(ValueError, match="total_steps must be given where the trainer has no max_steps"):
             unknown()
+
+
+def test_a_stable_rate_goes_to_zero_at_the_end_of_the_run():
+    unknown = WarmupStableDecay(warmup_steps=2, decay=0.4)
+    assert unknown.within(-1) is unknown and unknown.decay_start == float("inf") and unknown(10**6) == 1.0
+    known = unknown.within(10)
+    assert [known(step) for step in range(12)] == pytest.approx(
+        [0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0, 0], abs=1e-12
+    )
+    assert unknown.total_steps is None and known.within(40) is known
+    line = WarmupStableDecay(total_steps=12, warmup_steps=2, decay=1.0)
+    assert [line(step) for step in (1, 2, 7, 12)] == [1.0, 1.0, 0.5, 0.0]
+    assert [WarmupStableDecay(warmup_steps=4).within(2)(step) for step in range(3)] == [0.25, 0.5, 0.75]
+    for decay in (0, 1.5):
+        with pytest.raises(ValueError, match=f"decay must be above 0 and at most 1, but is {decay} instead"):
+            WarmupStableDecay(decay=decay)
+    with pytest.raises(ValueError, match="total_steps must be above warmup_steps 2000, but is 5"):
+        WarmupStableDecay(total_steps=5)
 
 
 def test_schedules_are_those_of_transformers_one_step_earlier():

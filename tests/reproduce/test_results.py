@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,13 @@ def test_all_rows_of_a_table_have_as_many_cells(tmp_path: Path) -> None:
         tables[-1].append(line) if line.startswith("|") else tables.append([])
     counts = [{line.count("|") for line in table} for table in tables if table]
     assert len(counts) > len(numbers) and all(len(count) == 1 for count in counts)
+
+
+@pytest.mark.parametrize(("budget", "said"), [(0.5, True), (1.0, False), (2.0, False)])
+def test_a_report_on_runs_shorter_than_planned_says_so(tmp_path: Path, budget: float, said: bool) -> None:
+    settings = replace(SETTINGS, budget=budget)
+    report = build_report(tmp_path, all_tasks(settings, ["none"], 1), settings, [1])
+    assert markdown(report).startswith(f"Runs are shorter than planned (budget {budget:g})") == said
 
 
 def test_a_report_without_results_has_no_picture(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import base64
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy, deepcopy
 
 import httpx
 import numpy as np
@@ -13,7 +14,7 @@ import soundfile
 import torch
 from starlette.testclient import TestClient
 
-from spiritlm_pl.generation import GenerationSettings, Speech, sampling
+from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text, packing, sampling
 from spiritlm_pl.serve.api import build_api
 from spiritlm_pl.serve.session import Busy, Limits, Session
 
@@ -306,10 +307,9 @@ def test_a_place_is_free_again_after_an_error(client):
 
 
 def test_a_model_that_neither_hears_nor_speaks_says_so(spirit_lm):
-    from spiritlm_pl.generation import SpiritLM
-
-    deaf = SpiritLM(spirit_lm.model, spirit_lm.text_tokenizer, spirit_lm.vocabulary)
-    with TestClient(build_api(Session(deaf))) as client:
+    session = Session(SpiritLM(spirit_lm.model, spirit_lm.text_tokenizer, spirit_lm.vocabulary))
+    session.warm_up()
+    with TestClient(build_api(session)) as client:
         info = client.get("/api/info").json()
         assert (info["reads_speech"], info["speaks"], info["speakers"]) == (False, False, [])
         assert "speech tokenizer" in refusal(client.post("/api/tokenize", json={"audio": audio(tone())}))
@@ -342,3 +342,14 @@ def test_an_answer_does_not_touch_the_global_random_state(client):
     state = torch.get_rng_state()
     client.post("/api/generate", json={"prompt": [{"text": "cat"}], "max_new_tokens": 5})
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_after_warming_up_no_weights_are_packed_for_a_user(spirit_lm, monkeypatch):
+    model = copy(spirit_lm)
+    model.network = deepcopy(spirit_lm.model).requires_grad_(False)
+    session = Session(model)
+    session.warm_up()
+    assert packing.packed_model(model.model) is not None
+    monkeypatch.setattr(packing, "PackedModel", None)
+    monkeypatch.setattr(packing, "fingerprint", None)
+    assert session.answer([Text("the cat")], "speech", GenerationSettings(max_new_tokens=5)).tokens

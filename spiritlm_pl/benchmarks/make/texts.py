@@ -12,7 +12,7 @@ import regex
 
 from spiritlm_pl.benchmarks.make.settings import Settings, read_file
 from spiritlm_pl.benchmarks.make.speaking import check_sayable
-from spiritlm_pl.corpora.synthetic.spoken import LONGEST_SENTENCE
+from spiritlm_pl.corpora.synthetic.spoken_texts import LONGEST_SENTENCE
 from spiritlm_pl.corpora.synthetic.stories import write_stories
 from spiritlm_pl.corpora.text.transcripts import split_sentences
 

@@ -45,6 +45,28 @@ def debian_prompts(
     report(out)
 
 
+def debian_texts(out: str, source: str | None = None) -> None:
+    """Write English texts to speak and to train on: six novels of Jane Austen, WordNet's examples and definitions.
+
+    The Debian packages r-cran-janeaustenr and wordnet-base are fetched with `apt-get download` (nothing is installed).
+    The texts are split: Persuasion is the novel of test, Northanger Abbey that of validation.
+
+    Examples:
+        spiritlm prepare debian-texts data/texts
+        spiritlm prepare debian-texts data/texts --source /my/packages
+
+    Args:
+        out: the folder to write, with train, validation and test.
+        source: a folder with the two .deb files; if not given, apt-get fetches them.
+    """
+    from spiritlm_pl.corpora.sources.debian_texts import prepare_texts
+
+    for split, words in prepare_texts(out, source).items():
+        files = ", ".join(f"{name} {count:,}" for name, count in sorted(words.items()))
+        print(f"{Path(out) / split}: {sum(words.values()):,} words ({files})")
+    print(f"licence: novels in the public domain, WordNet 3.0 licence; see {Path(out) / 'LICENCE'}")
+
+
 def amazon_queen(
     out: str,
     source: str | None = None,

@@ -1,4 +1,4 @@
-"""Commands that make synthetic corpora, spoken by eSpeak NG."""
+"""Commands that make synthetic corpora, spoken by eSpeak NG and Flite."""
 
 from typing import Literal
 
@@ -32,11 +32,10 @@ def stories(
         validation_fraction: share of the stories in the validation split.
         test_fraction: share of the stories in the test split.
         num_jobs: number of processes; if not given, one per core.
-        difficulty: easy, four sentences of 67 words; or hard, seven sentences of about 120 words with more animals,
-            places and things, in which a rival has a place and a thing of his own, and the last sentence names again
-            what was named long before.
+        difficulty: easy, four sentences of 67 words; or hard, five sentences of 107 words with more animals, places and
+            things, and a sentence about neither of them before the last one, which names them again.
     """
-    from spiritlm_pl.corpora.synthetic.spoken import speak_stories
+    from spiritlm_pl.corpora.synthetic.spoken_stories import speak_stories
 
     speak_stories(
         out,
@@ -57,37 +56,56 @@ def text(
     out: str,
     seed: int = 0,
     voices: tuple[str, ...] = ("en-us", "en-us+f2", "en-gb+m3"),
+    held_out_voices: tuple[str, ...] = (),
+    times_said: int = 1,
+    utterances: int | None = None,
     speed: int = 175,
+    flite: str | None = None,
     validation_fraction: float = 0.05,
     test_fraction: float = 0.1,
     num_jobs: int | None = None,
 ) -> None:
-    """Make a corpus of the sentences of a text file, spoken by eSpeak NG with exact word times.
+    """Make a corpus of the sentences of texts, spoken by eSpeak NG or Flite with exact word times.
+
+    Run it again after an interrupt, and what was spoken is kept.
 
     Examples:
         spiritlm prepare text book.txt data/corpora/book
         spiritlm prepare text book.txt data/corpora/book --voices '[de, de+f2]' --num-jobs 4
+        spiritlm prepare text data/texts data/corpora/english --voices '[en-us, flite-slt]' --times-said 2
 
     Args:
-        file: a UTF-8 file of running text. Sentences end at . ! ? (or the signs of other scripts) and at empty lines,
-            but not at the end of a line. Repeated sentences are said once; those of more than 200 words are skipped.
+        file: a UTF-8 file of running text, or a folder of .txt files at any depth. Sentences end at . ! ? (or the signs
+            of other scripts) and at empty lines, but not at the end of a line. Repeated sentences are said once; those
+            of more than 200 words are skipped. Where the folders in it are named like train, validation and test, these
+            are the splits; else they are drawn.
         out: the corpus folder to write.
         seed: seed of the random splits.
-        voices: eSpeak NG voices that take turns, such as en-us or en-gb+f2. With voices of other languages than
-            English, sentences with symbols, and most with numbers, are skipped.
+        voices: voices that take turns: of eSpeak NG, such as en-us or en-gb+f2, or flite-slt, flite-rms and flite-awb,
+            which are more natural, and English. With voices of other languages than English, sentences with symbols,
+            and most with numbers, are skipped.
+        held_out_voices: voices that say the test split, and nothing else; if none are given, it is said by `voices`.
+        times_said: number of voices that say each sentence.
+        utterances: largest number of utterances of all splits together, spread evenly over the text; all if left out.
         speed: rate of speech in words a minute, 80 to 450.
-        validation_fraction: share of the sentences in the validation split.
-        test_fraction: share of the sentences in the test split.
+        flite: folder with the .deb file of libflite1, for its voices; if not given, apt-get fetches it (nothing is
+            installed).
+        validation_fraction: share of the sentences in the validation split, where splits are drawn.
+        test_fraction: share of the sentences in the test split, where splits are drawn.
         num_jobs: number of processes; if not given, one per core.
     """
-    from spiritlm_pl.corpora.synthetic.spoken import speak_text
+    from spiritlm_pl.corpora.synthetic.spoken_texts import speak_text
 
     speak_text(
         file,
         out,
         seed=seed,
         voices=voices,
+        held_out_voices=held_out_voices,
+        times_said=times_said,
+        utterances=utterances,
         speed=speed,
+        flite=flite,
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
         num_jobs=num_jobs,

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from spiritlm_pl.contracts.skipped import Skipped
+from spiritlm_pl.corpora.debian import PackageError, licence_notice, package_files
 from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, replaced_corpus, save_corpus, word_alignment
-from spiritlm_pl.corpora.sources.debian import PackageError, licence_notice, package_files
 from spiritlm_pl.corpora.splitting import check_fractions, split_by_transcript
 
 PACKAGE = "flight-of-the-amazon-queen"

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from spiritlm_pl.corpora.debian import PackageError, licence_notice, package_files
 from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
 from spiritlm_pl.corpora.manifest import replaced_corpus, save_corpus
-from spiritlm_pl.corpora.sources.debian import PackageError, licence_notice, package_files
 from spiritlm_pl.corpora.splitting import check_fractions, split_by_transcript
 
 PACKAGES = ["asterisk-core-sounds-en-g722", "asterisk-core-sounds-en"]

@@ -50,6 +50,10 @@ class _Event(ctypes.Structure):
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
+class UnsayableError(ValueError):
+    """Error for a text that a voice cannot say."""
+
+
 @dataclass(frozen=True)
 class Voice:
     """A voice and its settings.
@@ -156,15 +160,16 @@ class Speaker:
         """Say a text; numbers and symbols are written out in words first.
 
         Raises:
-            ValueError: if there is nothing to say, or no such voice.
+            UnsayableError: if there is nothing to say.
+            ValueError: if there is no such voice.
         """
-        readable, words, starts = _readable(text, voice.language)
+        written, words, starts = readable(text, voice.language)
         if not words:
-            raise ValueError(f"text must have words to say, but is {text!r} instead")
+            raise UnsayableError(f"text must have words to say, but is {text!r} instead")
         self.set_voice(voice)
         self._chunks.clear()
         self._events.clear()
-        data = readable.encode()
+        data = written.encode()
         with interrupts_held():  # ctypes would lose an interrupt that comes during the callback
             self._library.espeak_Synth(data, len(data) + 1, 0, 1, 0, _UTF8, None, None)
         samples = np.frombuffer(b"".join(self._chunks), dtype=np.int16).copy()
@@ -215,7 +220,7 @@ class Speaker:
         return result
 
 
-def _readable(text: str, language: str) -> tuple[str, list[str], list[int]]:
+def readable(text: str, language: str) -> tuple[str, list[str], list[int]]:
     """Return the text for the library, the words in it, and the character at which each word starts."""
     pieces: list[str] = []
     words: list[str] = []

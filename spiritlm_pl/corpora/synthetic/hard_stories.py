@@ -1,8 +1,7 @@
-"""Grammar of hard stories: more of everything, a rival, and a gap before the ending.
+"""Grammar of hard stories: more animals, places and things than the easy ones, and a gap before the ending.
 
-Two animals, each with a place and a thing, take part. The last sentence names those of the first animal. Its place and
-its thing have been named in the first two sentences only, and the thing of the rival more than once since then. So an
-ending is told from another by words that lie far back, and the words of a wrong ending may have been heard as well.
+The place has been named once, in the first sentence. Beside an ending that has the largest share of its words in the
+story (`rivals="near"`), often a single word tells which ending is right.
 """
 
 import random
@@ -24,19 +23,9 @@ TEMPLATES = (
     ),
     ("There he found a {colour} {thing}.", "Somebody gave him a {colour} {thing}.", "He saw a {colour} {thing}."),
     (
-        "The {rival} came from the {other_place}.",
-        "The {rival} was waiting at the {other_place}.",
-        "Behind the {other_place} stood the {rival}.",
-    ),
-    (
-        "The {rival} had a {other_colour} {other_thing}.",
-        "The {other_thing} of the {rival} was {other_colour}.",
-        "The {rival} wanted to sell a {other_colour} {other_thing}.",
-    ),
-    (
-        "The {animal} looked at the {other_thing} and talked to the {rival}.",
-        "But the {animal} did not want the {other_thing} of the {rival}.",
-        "The {rival} gave the {other_thing} to nobody and the {animal} laughed.",
+        "The {animal} liked the {thing} very much.",
+        "Soon the {animal} lost the {thing}.",
+        "The {animal} cleaned the {thing}.",
     ),
     ("It rained for a long time.", "The night was dark and cold.", "Nobody said a word.", "They waited a while."),
     (
@@ -48,20 +37,12 @@ TEMPLATES = (
 
 
 def draw(generator: random.Random) -> dict[str, str]:
-    """Draw the words of a story; what the rival has is never what the first animal has."""
-    animal, rival = generator.sample(ANIMALS, 2)
-    place, other_place = generator.sample(PLACES, 2)
-    thing, other_thing = generator.sample(THINGS, 2)
-    colour, other_colour = generator.sample(COLOURS, 2)
+    """Draw the words of a story."""
     return {
-        "animal": animal,
-        "rival": rival,
-        "place": place,
-        "other_place": other_place,
-        "thing": thing,
-        "other_thing": other_thing,
-        "colour": colour,
-        "other_colour": other_colour,
+        "animal": generator.choice(ANIMALS),
+        "place": generator.choice(PLACES),
+        "thing": generator.choice(THINGS),
+        "colour": generator.choice(COLOURS),
         "time": generator.choice(TIMES),
         "mood": generator.choice(MOODS),
     }

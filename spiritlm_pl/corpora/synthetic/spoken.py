@@ -1,30 +1,38 @@
-"""Corpora spoken by eSpeak NG: stories of the built-in grammar, or the sentences of any text file.
+"""Corpora of synthetic speech: lines that are said by voices of eSpeak NG or Flite.
 
-Word and phone times come with the audio, so no alignment is needed.
+Word and phone times come with the audio, so no alignment is needed. What a command has said stays in `.spoken` until
+the corpus is complete, so that an interrupted command goes on where it was when it is run again.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 from lhotse import MonoCut
+from lhotse.serialization import deserialize_item
 
 from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, save_wav, to_mono
-from spiritlm_pl.corpora.files import read_text
-from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, make_cut, save_corpus
-from spiritlm_pl.corpora.splitting import assign_splits, check_fractions
-from spiritlm_pl.corpora.synthetic.espeak import Voice, new_speaker, speaker
-from spiritlm_pl.corpora.synthetic.stories import Difficulty, write_stories
-from spiritlm_pl.corpora.text.transcripts import split_sentences, spoken_form, unreadable
+from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, make_cut, save_corpus, write_jsonl
+from spiritlm_pl.corpora.synthetic.espeak import UnsayableError, Voice, new_speaker, speaker
+from spiritlm_pl.corpora.synthetic.flite import PREFIX, FliteVoice, check_voice, flite_libraries, flite_speaker
 from spiritlm_pl.runtime.parallel import parallel_map
+from spiritlm_pl.runtime.provenance import code_version
 
 SYNTHESIZER = "eSpeak NG"
 LICENCE = f"speech made by {SYNTHESIZER} (GPL-3.0-or-later program; its output is free of it) from text under: "
-LONGEST_SENTENCE = 200  # words, more than a minute; a longer one is usually a list, or text without punctuation
 DEFAULT_VOICES = ("en-us", "en-us+f2", "en-gb+m3")
+SPOKEN = ".spoken"  # what has been said for an unfinished corpus
+BATCH = 32  # lines that are said before they are noted down
+
+AnyVoice = Voice | FliteVoice
 
 
 @dataclass(frozen=True)
@@ -42,16 +50,25 @@ class Line:
 
     id: str
     text: str
-    voice: Voice
+    voice: AnyVoice
     path: Path
     custom: dict[str, Any] | None = None
     speaker: str | None = None
 
 
 def speak_line(line: Line) -> MonoCut:
-    """Say a line, write its audio at 16 kHz, and describe it as a cut; the same line always has the same samples."""
-    with new_speaker() as one:
-        spoken = one.speak(line.text, line.voice)
+    """Say a line, write its audio at 16 kHz, and describe it as a cut; the same line always has the same samples.
+
+    Raises:
+        UnsayableError: if the voice cannot say it.
+    """
+    if isinstance(line.voice, FliteVoice):
+        spoken = flite_speaker(line.voice.folder).speak(line.text, line.voice)
+        name = line.speaker or line.voice.name
+    else:
+        with new_speaker() as one:
+            spoken = one.speak(line.text, line.voice)
+        name = f"espeak-{line.speaker or line.voice.name}"
     waveform = torch.from_numpy(spoken.samples).float()[None] / 32768
     num_samples = save_wav(line.path, to_mono(waveform, spoken.sample_rate))
     return make_cut(
@@ -60,7 +77,7 @@ def speak_line(line: Line) -> MonoCut:
         sample_rate=SAMPLE_RATE,
         num_samples=num_samples,
         text=" ".join(word.text for word in spoken.words),
-        speaker=f"espeak-{line.speaker or line.voice.name}",
+        speaker=name,
         language=line.voice.language,
         words=spoken.words,
         phones=spoken.phones,
@@ -69,7 +86,7 @@ def speak_line(line: Line) -> MonoCut:
 
 
 def make_voices(names: Sequence[str], speed: int) -> list[Voice]:
-    """Make voices from their names, trying each once.
+    """Make voices of eSpeak NG from their names, trying each once.
 
     Args:
         names: names of eSpeak NG voices, such as en-us or en-gb+f2.
@@ -88,180 +105,119 @@ def make_voices(names: Sequence[str], speed: int) -> list[Voice]:
     return voices
 
 
+@contextmanager
+def any_voices(names: Sequence[str], speed: int, flite: Path | None) -> Iterator[dict[str, AnyVoice]]:
+    """Give voices of eSpeak NG and of Flite by their names, each tried once; Flite's last as long as the context.
+
+    Args:
+        names: names of the voices: flite-slt, flite-rms or flite-awb, or those of `make_voices`.
+        speed: rate of speech in words a minute, 80 to 450.
+        flite: folder with the .deb file of Flite; None fetches it with apt-get if a voice is Flite's.
+
+    Raises:
+        PackageError: if Flite cannot be fetched or loaded.
+        ValueError: if there are no names, one is not known, or the speed is out of range.
+    """
+    others = [name for name in names if name.startswith(PREFIX)]
+    for name in others:
+        check_voice(name)  # before anything is fetched
+    plain = [name for name in names if name not in others]
+    espeak: dict[str, AnyVoice] = {}
+    if plain or not others:
+        espeak = dict(zip(plain, make_voices(plain, speed), strict=True))
+    elif not 80 <= speed <= 450:
+        make_voices(DEFAULT_VOICES, speed)
+    if not others:
+        yield espeak
+        return
+    with flite_libraries(flite) as folder:
+        for name in others:
+            flite_speaker(folder).voice(name)
+        yield espeak | {name: FliteVoice(name, folder, speed) for name in others}
+
+
 def speak_lines(
-    out: Path, lines: Sequence[Line], splits: Sequence[str], num_jobs: int | None, **description: Any
+    out: Path,
+    lines: Sequence[Line],
+    splits: Sequence[str],
+    num_jobs: int | None,
+    skipped: Sequence[Skipped] = (),
+    **description: Any,
 ) -> dict[str, Any]:
-    """Make a corpus folder of lines.
+    """Make a corpus folder of lines; those that were said for the same corpus before an interrupt are kept.
 
     Args:
         out: path of the corpus folder to write.
         lines: lines to say, one utterance each.
         splits: split of each line.
         num_jobs: number of processes; None for one per core.
+        skipped: texts that were left out before.
         description: name, source, licence and other arguments of `save_corpus`.
+
+    Raises:
+        ValueError: if no line can be said.
     """
     (out / "audio").mkdir(parents=True, exist_ok=True)
     (out / INFO_FILE).unlink(missing_ok=True)  # the audio of an earlier corpus will be overwritten
+    batches = [_Batch.of(out / SPOKEN, lines[start : start + BATCH]) for start in range(0, len(lines), BATCH)]
+    _keep_only(out / SPOKEN, {batch.path.name for batch in batches})
     cuts: dict[str, list[MonoCut]] = {name: [] for name in SPLITS}
-    for split, cut in zip(splits, parallel_map(speak_line, lines, num_jobs, "speaking"), strict=True):
-        cuts[split].append(cut)
-    return save_corpus(out, cuts, **description)
-
-
-def speak_stories(
-    out: str | Path,
-    *,
-    count: int,
-    seed: int,
-    voices: Sequence[str],
-    speed: int,
-    validation_fraction: float,
-    test_fraction: float,
-    num_jobs: int | None = None,
-    difficulty: Difficulty = "easy",
-) -> dict[str, Any]:
-    """Make the corpus of stories; every story is told once, by one of the voices in turn.
-
-    Args:
-        out: path of the corpus folder to write.
-        count: number of stories, all different.
-        seed: seed of the random stories and their splits.
-        voices: eSpeak NG voices that take turns, such as en-us or en-gb+f2.
-        speed: rate of speech in words a minute, 80 to 450.
-        validation_fraction: share of the stories in the validation split.
-        test_fraction: share of the stories in the test split.
-        num_jobs: number of processes; None for one per core.
-        difficulty: easy or hard, as in `write_stories`.
-
-    Returns:
-        The contents of `corpus.json`.
-    """
-    out = Path(out)
-    check_fractions(validation_fraction, test_fraction)
-    speakers = make_voices(voices, speed)
-    stories = write_stories(count, seed, difficulty)
-    lines = [
-        Line(
-            story.id,
-            story.text,
-            speakers[index % len(speakers)],
-            out / "audio" / f"{story.id}.wav",
-            {
-                "story": story.id,
-                "sentence_ends": story.sentence_ends,
-                "animal": story.animal,
-                "place": story.place,
-                "thing": story.thing,
-            },
-        )
-        for index, story in enumerate(stories)
-    ]
-    splits = assign_splits([story.text for story in stories], validation_fraction, test_fraction, seed)
-    return speak_lines(
-        out,
-        lines,
-        [splits[story.text] for story in stories],
-        num_jobs,
-        name=out.name,
-        source=f"{SYNTHESIZER} reading the built-in story grammar",
-        licence=LICENCE + "Apache-2.0",
-        arguments={
-            "count": count,
-            "seed": seed,
-            "difficulty": difficulty,
-            "voices": list(voices),
-            "speed": speed,
-            "validation_fraction": validation_fraction,
-            "test_fraction": test_fraction,
-        },
-    )
-
-
-def speak_text(
-    file: str | Path,
-    out: str | Path,
-    *,
-    seed: int,
-    voices: Sequence[str],
-    speed: int,
-    validation_fraction: float,
-    test_fraction: float,
-    num_jobs: int | None = None,
-) -> dict[str, Any]:
-    """Make a corpus of the sentences of a text file, said by the voices in turn; each different sentence is said once.
-
-    Args:
-        file: path of the text file, in UTF-8 or UTF-16.
-        out: path of the corpus folder to write.
-        seed: seed of the random splits.
-        voices: eSpeak NG voices that take turns, such as en-us or en-gb+f2.
-        speed: rate of speech in words a minute, 80 to 450.
-        validation_fraction: share of the sentences in the validation split.
-        test_fraction: share of the sentences in the test split.
-        num_jobs: number of processes; None for one per core.
-
-    Returns:
-        The contents of `corpus.json`.
-
-    Raises:
-        FileNotFoundError: if the file is missing.
-        ValueError: if it is no Unicode text or holds nothing to say.
-    """
-    file, out = Path(file), Path(out)
-    if not file.is_file():
-        raise FileNotFoundError(f"file must be a text file, but {file} is missing instead")
-    try:
-        text = read_text(file)
-    except ValueError as error:
-        raise ValueError(f"file must be UTF-8 or UTF-16 text, but {error}") from error
-    sentences = {spoken_form(sentence): sentence for sentence in reversed(split_sentences(text))}
-    if not sentences:
-        raise ValueError(f"file must hold words to say, but {file} has none instead")
-    check_fractions(validation_fraction, test_fraction)
-    speakers = make_voices(voices, speed)
-    ordered = list(reversed(sentences.items()))
-    names = [f"{file.stem}-{index:06d}" for index in range(len(ordered))]
-    lines, keys, skipped = [], [], []
-    for index, (name, (words, sentence)) in enumerate(zip(names, ordered, strict=True)):
-        voice = speakers[index % len(speakers)]
-        reason = _unsayable(sentence, voice)
-        if reason is None:
-            lines.append(Line(name, sentence, voice, out / "audio" / f"{name}.wav"))
-            keys.append(words)
+    left_out = list(skipped)
+    parts = parallel_map(_speak_batch, batches, num_jobs, f"speaking, in parts of {BATCH}", worth=len(lines))
+    results = (result for part in parts for result in part)
+    for split, result in zip(splits, results, strict=True):
+        if isinstance(result, Skipped):
+            left_out.append(result)
         else:
-            skipped.append(Skipped(name, str(file), reason))
-    if not lines:
-        raise ValueError(f"file must hold sentences that can be said, but all were skipped ({skipped[0].reason})")
-    splits = assign_splits(keys, validation_fraction, test_fraction, seed)
-    return speak_lines(
-        out,
-        lines,
-        [splits[words] for words in keys],
-        num_jobs,
-        skipped=skipped,
-        name=out.name,
-        source=f"{SYNTHESIZER} reading {file.name}",
-        licence=LICENCE + "the text's own licence",
-        arguments={
-            "file": str(file),
-            "seed": seed,
-            "voices": list(voices),
-            "speed": speed,
-            "validation_fraction": validation_fraction,
-            "test_fraction": test_fraction,
-        },
-    )
+            cuts[split].append(result)
+    if not any(cuts.values()):
+        raise ValueError(f"voices must be able to say a text, but all were skipped ({left_out[-1].reason})")
+    info = save_corpus(out, cuts, skipped=left_out, **description)
+    shutil.rmtree(out / SPOKEN)
+    return info
 
 
-def _unsayable(sentence: str, voice: Voice) -> str | None:
-    """Return the reason why a voice cannot say a sentence; None if it can."""
-    words = len(sentence.split())
-    if words > LONGEST_SENTENCE:
-        return (
-            f"sentence must have at most {LONGEST_SENTENCE} words, but has {words} instead: end sentences with a full "
-            "stop or an empty line"
-        )
-    unknown = unreadable(sentence, voice.language)
-    if unknown is None:
-        return None
-    return f"sentence must have one reading for voice {voice.name}, but has {unknown!r} instead: write it in words"
+@dataclass(frozen=True)
+class _Batch:
+    """Lines, and the file in which what came of them is noted down; its name tells the lines."""
+
+    path: Path
+    lines: Sequence[Line]
+
+    @classmethod
+    def of(cls, folder: Path, lines: Sequence[Line]) -> "_Batch":
+        digest = sha256(f"{code_version()} {lines!r}".encode()).hexdigest()
+        return cls(folder / f"{digest[:32]}.jsonl", lines)
+
+
+def _keep_only(folder: Path, names: set[str]) -> None:
+    """Remove what was said for other lines, since its audio may be overwritten now."""
+    kept = 0
+    for path in folder.glob("*.jsonl"):
+        if path.name in names:
+            kept += 1
+        else:
+            path.unlink()
+    if kept:
+        print(f"{kept} of {len(names)} parts were spoken before an interrupt and are kept", file=sys.stderr)
+
+
+def _speak_batch(batch: _Batch) -> list[MonoCut | Skipped]:
+    """Say lines, or read what came of them before."""
+    if batch.path.is_file():
+        rows = [json.loads(line) for line in batch.path.read_text(encoding="utf-8").splitlines()]
+        found = [Skipped(**row) if "reason" in row else deserialize_item(row) for row in rows]
+        if all(line.path.is_file() for line, result in zip(batch.lines, found, strict=True) if _is_said(result)):
+            return found
+    results: list[MonoCut | Skipped] = []
+    for line in batch.lines:
+        try:
+            results.append(speak_line(line))
+        except UnsayableError as error:
+            results.append(Skipped(line.id, str(line.path), str(error)))
+    write_jsonl(batch.path, [asdict(one) if isinstance(one, Skipped) else one.to_dict() for one in results])
+    return results
+
+
+def _is_said(result: MonoCut | Skipped) -> bool:
+    return not isinstance(result, Skipped)

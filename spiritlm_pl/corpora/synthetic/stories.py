@@ -2,7 +2,7 @@
 
 The first sentence of an easy story introduces an animal and a place, the second a thing; the last two name all three
 again. A continuation therefore fits its own beginning and hardly any other, which the cross-modal choice benchmarks
-measure. A hard story (`hard_stories`) has more to choose from, names others beside, and waits longer with the ending.
+measure. A hard story (`hard_stories`) has more to choose from, and waits longer with the ending.
 """
 
 import random
@@ -77,7 +77,7 @@ def write_stories(count: int, seed: int = 0, difficulty: Difficulty = "easy") ->
     Args:
         count: number of stories to write.
         seed: seed of the stories; with the same seed, a larger count only adds stories.
-        difficulty: easy, four sentences; or hard, seven, of more animals, places and things.
+        difficulty: easy, four sentences; or hard, five, of more animals, places and things.
 
     Raises:
         ValueError: if the count is out of range.

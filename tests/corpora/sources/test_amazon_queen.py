@@ -9,6 +9,7 @@ import soundfile
 
 from spiritlm_pl.alignment.pocketsphinx import PocketsphinxAligner
 from spiritlm_pl.alignment.run import align_corpus
+from spiritlm_pl.corpora.debian import PackageError
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, read_info
 from spiritlm_pl.corpora.sources.amazon_queen import (
     ARCHIVE,
@@ -19,7 +20,6 @@ from spiritlm_pl.corpora.sources.amazon_queen import (
     read_archive,
     script,
 )
-from spiritlm_pl.corpora.sources.debian import PackageError
 from spiritlm_pl.corpora.synthetic.espeak import Voice, speaker
 
 MINE = {6: "At least the plane is mine.*15", 7: "*FLGive me the lamp.*02I will carry it home.*05*03"}

@@ -15,6 +15,7 @@ from lhotse import CutSet
 
 from spiritlm_pl.cli.prepare.general import folder, lhotse_manifest, lhotse_recipe
 from spiritlm_pl.corpora.audio import save_wav
+from spiritlm_pl.corpora.debian import PackageError, fetch_packages, read_package
 from spiritlm_pl.corpora.manifest import (
     SPLITS,
     Word,
@@ -26,7 +27,6 @@ from spiritlm_pl.corpora.manifest import (
     word_alignment,
     write_cuts,
 )
-from spiritlm_pl.corpora.sources.debian import PackageError, fetch_packages, read_package
 from spiritlm_pl.corpora.sources.prompts import PACKAGES, SOUNDS, prepare_prompts
 
 TONE = 0.5 * torch.sin(torch.arange(16_000) * 0.1)

@@ -25,8 +25,13 @@ class PackageError(OSError):
     """Error for a package that cannot be fetched or read; the message says what to do instead."""
 
 
-def fetch_packages(names: list[str], folder: Path) -> list[Path]:
+def fetch_packages(names: list[str], folder: Path, option: str = "source") -> list[Path]:
     """Download packages with `apt-get download`; nothing is installed and no privileges are needed.
+
+    Args:
+        names: names of the packages.
+        folder: folder to download to.
+        option: option of the command that names a folder with the .deb files instead, for errors.
 
     Raises:
         PackageError: if there is no apt-get, or it fails.
@@ -34,7 +39,7 @@ def fetch_packages(names: list[str], folder: Path) -> list[Path]:
     apt = shutil.which("apt-get")
     if apt is None:
         raise PackageError(
-            f"apt-get is needed to fetch {', '.join(names)}, but is not installed: pass --source with a "
+            f"apt-get is needed to fetch {', '.join(names)}, but is not installed: pass --{option} with a "
             "folder that holds these .deb files (from packages.debian.org), or use `spiritlm prepare stories`, which "
             "needs no download"
         )
@@ -48,7 +53,7 @@ def fetch_packages(names: list[str], folder: Path) -> list[Path]:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise PackageError(
             f"apt-get download {' '.join(names)} failed ({reason}): run `apt-get update` as root first, "
-            "or pass --source with a folder that holds the .deb files"
+            f"or pass --{option} with a folder that holds the .deb files"
         )
     return packages
 
@@ -64,23 +69,24 @@ def package_folder(source: Path) -> Path:
     return source.parent if source.suffix == ".deb" else source
 
 
-def package_files(names: list[str], source: Path | None) -> dict[str, bytes]:
+def package_files(names: list[str], source: Path | None, option: str = "source") -> dict[str, bytes]:
     """Read the regular files of all the packages, by their path.
 
     Args:
         names: names of the packages.
         source: path of a folder with their .deb files, or of one of these files; None fetches them with apt-get.
+        option: option of the command that gives `source`, for errors.
 
     Raises:
         PackageError: if the packages cannot be fetched, found or read.
     """
     with tempfile.TemporaryDirectory() as folder:
         if source is None:
-            packages = fetch_packages(names, Path(folder))
+            packages = fetch_packages(names, Path(folder), option)
         else:
             packages = find_packages(names, package_folder(source))
         if len(packages) < len(names):
-            raise PackageError(f"source must be a folder with {' and '.join(names)} (.deb), but is {source} instead")
+            raise PackageError(f"{option} must be a folder with {' and '.join(names)} (.deb), but is {source} instead")
         archives = [read_package(path) for path in packages]
     return {name: data for archive in archives for name, data in archive.items()}
 

@@ -1,0 +1,97 @@
+"""Perplexity of texts: of a model with known likelihoods, and by the command."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from spiritlm_pl.cli.main import run
+from spiritlm_pl.evaluation.perplexity import text_perplexity
+from spiritlm_pl.evaluation.text_likelihood import load_text_likelihood
+
+WORDS = ["<s>", "<unk>", "the", "cat", "sat", "down"]
+
+
+class Known:
+    """Model that needs `nats` for each word, and cannot score what is longer than three words."""
+
+    def __init__(self, nats: float) -> None:
+        self.nats = nats
+
+    def losses(self, texts: Sequence[tuple[str, str]], batch_tokens: int) -> list[tuple[float, int] | ValueError]:
+        counts = [len(whole.split()) for _, whole in texts]
+        return [ValueError("too long") if count > 3 else (self.nats * count, count) for count in counts]
+
+
+@pytest.fixture
+def lm(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=12,
+        initializer_range=0.8,
+    )
+    folder = tmp_path / "lm"
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>").save_pretrained(folder)
+    return folder
+
+
+def test_known_likelihoods_give_known_figures() -> None:
+    texts = ["the cat sat", "the cat", "", "the cat sat down"]
+    found, reasons = text_perplexity({"before": Known(math.log(4)), "after": Known(math.log(8))}, texts)  # type: ignore[dict-item]
+    before, after = found["before"], found["after"]
+    assert before.per_token.value == pytest.approx(4) and after.per_token.value == pytest.approx(8)
+    assert before.change is None and after.change is not None and after.change.value == pytest.approx(math.log(2))
+    assert (before.documents, before.tokens, before.words) == (2, 5, 5)
+    assert reasons == ["a text must have a word and a token to score, but has none", "too long"]
+    with pytest.raises(ValueError, match="all 1 were skipped .too long."):
+        text_perplexity({"one": Known(1.0)}, texts[3:])  # type: ignore[dict-item]
+
+
+def test_the_command_compares_models_on_held_out_text(lm: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    text, out = tmp_path / "text.txt", tmp_path / "out.json"
+    long = " ".join(["cat"] * 12)
+    text.write_text(f"the cat sat\nthe cat sat down\n\n{long}\n")
+    run(["evaluate", "perplexity", f"{{before: {lm}, after: {lm}}}", f"[{text}]", str(out)])
+    report = json.loads(out.read_text())
+    losses = load_text_likelihood("lms", lm).losses([("", "the cat sat"), ("", "the cat sat down")])
+    total = sum(loss for loss, _ in losses)  # type: ignore[misc]
+    assert report["before"]["per_token"]["value"] == pytest.approx(math.exp(total / 7), rel=1e-5)
+    assert report["after"]["change"]["value"] == pytest.approx(0, abs=1e-6)
+    assert report["skipped"] == 1 and report["before"]["documents"] == 2
+    shown = capsys.readouterr()
+    assert "nats per word" in shown.out and "at most 12 tokens" in shown.err
+    assert out.with_suffix(".md").read_text().startswith(f"Perplexity of {text}")
+
+
+@pytest.mark.parametrize(
+    ("lms", "content", "options", "message"),
+    [
+        ("{}", b"the cat\n", [], "LMS must name at least one language model"),
+        ("{a: LM}", b"", [], "TEXT must hold words"),
+        ("{a: LM}", b"\x00\x01\x02\x03", [], "TEXT must be UTF-8"),
+        ("{a: LM}", b"the cat\n", ["--items=0"], "items must be at least 1, but is 0"),
+        ("{a: LM/none}", b"the cat\n", [], "LMS must be"),
+    ],
+)
+def test_what_cannot_be_measured_is_told(
+    lms: str, content: bytes, options: list[str], message: str, lm: Path, tmp_path: Path
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_bytes(content)
+    with pytest.raises(ValueError) as error:
+        run(["evaluate", "perplexity", lms.replace("LM", str(lm)), f"[{text}]", str(tmp_path / "out.json"), *options])
+    assert message in str(error.value)
+    assert not (tmp_path / "out.json").exists()
