@@ -13,7 +13,8 @@ from spiritlm_pl.benchmarks.items import AnswerLine, Figure, PromptItem, Reading
 from spiritlm_pl.benchmarks.speech_store import SpeechStore
 from spiritlm_pl.corpora.audio import save_wav
 from spiritlm_pl.corpora.files import plain_name, short_name
-from spiritlm_pl.generation.sampling import GenerationSettings, context_length
+from spiritlm_pl.generation.sampling import context_length
+from spiritlm_pl.generation.settings import GenerationSettings
 from spiritlm_pl.generation.types import Answer, OutputModality, Piece, Speech, Text
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ The order of the prompt's pieces matters and is kept: `--text` and `--speech` ap
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -155,8 +156,6 @@ def generate(
     named = (lm, speech_tokenizer, vocoder)
     check_combination(jsonl is not None, bool(given or stream), lines is not None, Release.is_at(model), any(named))
 
-    from transformers.utils.logging import disable_progress_bar
-
     from spiritlm_pl.cli.batch.generate import generate_lines
     from spiritlm_pl.generation import GenerationSettings, LoadOptions, Speech, SpiritLM
     from spiritlm_pl.generation.asking import find_template, trained_templates
@@ -172,12 +171,19 @@ def generate(
         num_samples=num_samples,
         min_speech_units=min_speech_units,
     )
-    loading = LoadOptions(device=best_device(device), dtype=dtype, bits=bits, compiled=compile, adapter=adapter)
+    loading = LoadOptions(
+        device=best_device(device),
+        dtype=dtype,
+        bits=bits,
+        compiled=compile,
+        adapter=adapter,
+        only_generates=jsonl is None,
+    )
     path = model if Release.is_at(model) else ModelFolders.find(model, *named)
     if isinstance(path, ModelFolders) and jsonl is None and not any((speech_tokenizer, vocoder, speaker, style)):
         path = path.without_speech(any(isinstance(piece, Speech) for piece in given), output != "text")
     form = None if template is None else find_template(trained_templates(path, adapter), template)
-    disable_progress_bar()  # the bar of reading the weights would disturb the output
+    hide_loading()
     spirit_lm = SpiritLM.from_pretrained(path, variant, loading, speaker, style)
     if form is not None:
         spirit_lm = spirit_lm.asked_by(form)
@@ -192,6 +198,16 @@ def generate(
     write_answers(answers, out, spirit_lm.vocabulary, stream)
     if spirit_lm.vocoder is None and any(isinstance(piece, Speech) for pieces in answers for piece in pieces):
         print("no vocoder was given, so speech is shown as tokens", file=sys.stderr)
+
+
+def hide_loading() -> None:
+    """Hide the bar of reading the weights, which would disturb the output, without importing what may not be needed."""
+    if "transformers" not in sys.modules:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # is read when it is imported
+        return
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
 
 def prompt_pieces(prompt: list[dict[str, str]]) -> "list[Piece]":

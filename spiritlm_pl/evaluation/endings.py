@@ -17,7 +17,8 @@ from spiritlm_pl.corpora.manifest import load_cuts
 from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, cut_place, sequence
 from spiritlm_pl.evaluation.interval import wilson_interval
-from spiritlm_pl.generation.sampling import GenerationSettings, context_length, continue_tokens, finished
+from spiritlm_pl.generation.sampling import context_length, continue_tokens, finished
+from spiritlm_pl.generation.settings import GenerationSettings
 from spiritlm_pl.generation.types import OutputModality
 from spiritlm_pl.lm.likelihood import log_likelihoods
 from spiritlm_pl.vocabulary import Modality, Vocabulary

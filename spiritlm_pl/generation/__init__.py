@@ -2,7 +2,7 @@
 
 from spiritlm_pl.generation.dialogue import Dialogue
 from spiritlm_pl.generation.loading import LoadOptions
-from spiritlm_pl.generation.sampling import GenerationSettings
+from spiritlm_pl.generation.settings import GenerationSettings
 from spiritlm_pl.generation.spirit_lm import SpiritLM
 from spiritlm_pl.generation.streaming import StreamedPiece, StreamEnd
 from spiritlm_pl.generation.types import Answer, FinishReason, OutputModality, Piece, Speech, Text

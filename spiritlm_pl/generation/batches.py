@@ -1,10 +1,12 @@
 """Which prompts are continued together."""
 
 from collections.abc import Sequence
-
-from transformers import PreTrainedConfig
+from typing import TYPE_CHECKING
 
 from spiritlm_pl.lm.positions import same_rotary_factors
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
 def batches_within(
@@ -30,7 +32,7 @@ def batches_within(
     return [*batches, slice(first, len(prompts))] if prompts else []
 
 
-def same_rotary_throughout(config: PreTrainedConfig, prompts: Sequence[Sequence[int]], limits: Sequence[int]) -> bool:
+def same_rotary_throughout(config: "PreTrainedConfig", prompts: Sequence[Sequence[int]], limits: Sequence[int]) -> bool:
     """Whether positions are rotated in the same way from the shortest prompt to the end of the longest answer.
 
     Where not, prompts of different lengths are not padded to be continued together, and keys are computed anew for each

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
 
 from spiritlm_pl.contracts.speech_tokenizer import check_tokenizer
 from spiritlm_pl.contracts.vocoder import CodebookDecoder
 from spiritlm_pl.generation.codec import speech_vocabulary
+from spiritlm_pl.generation.own_model import OwnModel, read_own_model
 from spiritlm_pl.generation.synthesis import AnyVocoder, check_synthesis
 from spiritlm_pl.interop.release.layout import VARIANTS, Release, Variant
 from spiritlm_pl.interop.unit_lms.layout import UnitLayout
@@ -21,6 +22,7 @@ from spiritlm_pl.runtime.model_description import (
     LM,
     SPEECH_TOKENIZER,
     VOCODER,
+    read_vocabulary,
     stored_vocabulary,
 )
 from spiritlm_pl.streams import SpeechLayout
@@ -28,7 +30,8 @@ from spiritlm_pl.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer
-    from spiritlm_pl.lm.folder import LoadedLM
+    from spiritlm_pl.generation.sampling import AnyModel
+    from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,8 @@ class LoadOptions:
         bits: 8 or 4 for weights quantized by bitsandbytes; None for unquantized weights.
         compiled: whether to compile the model with torch, which is slow at first and faster afterwards.
         adapter: folder of an adapter that was trained on this language model; None for the model alone.
+        only_generates: whether the model does nothing but generate, so that one like Llama in float32 on a CPU may be
+            read without `transformers`, which takes seconds to import (`spiritlm_pl.generation.own_model`).
     """
 
     device: str = "cpu"
@@ -48,6 +53,7 @@ class LoadOptions:
     bits: int | None = None
     compiled: bool = False
     adapter: Path | None = None
+    only_generates: bool = False
 
     def __post_init__(self) -> None:
         """Check that this machine has the device."""
@@ -125,7 +131,8 @@ class ModelFolders:
         return replace(self, speech_tokenizer=tokenizer, vocoder=self.vocoder if spoken else None)
 
 
-Parts = tuple["LoadedLM", "SpeechTokenizer | None", AnyVocoder | None]
+LoadedLM: TypeAlias = tuple["AnyModel", "TextTokenizer", Vocabulary]
+Parts = tuple[LoadedLM, "SpeechTokenizer | None", AnyVocoder | None]
 
 
 def load_parts(path: str | Path | ModelFolders, variant: Variant | None, options: LoadOptions) -> Parts:
@@ -149,16 +156,19 @@ def load_parts(path: str | Path | ModelFolders, variant: Variant | None, options
         from spiritlm_pl.interop.release.language_model import read_lm
 
         folder = Release(Path(path)).lm(chosen_variant(Release(Path(path)), variant))
-        loaded = read_lm(folder, options.device, options.torch_dtype(), options.bits)
+        loaded: LoadedLM = read_lm(folder, options.device, options.torch_dtype(), options.bits)
     else:
         folder = _folders(path, variant).lm
         loaded = _load_lm(_folders(path, variant), options)
     if options.adapter is not None:
         from spiritlm_pl.adapters.folder import with_adapter
 
-        network = with_adapter(loaded[0], options.adapter, folder, loaded[2], merged=options.bits is None)
+        network = with_adapter(cast(Any, loaded[0]), options.adapter, folder, loaded[2], merged=options.bits is None)
         loaded = (network, *loaded[1:])
-    loaded[0].requires_grad_(False)  # so that packed weights are kept from one answer to the next
+    if not isinstance(loaded[0], OwnModel):
+        loaded[0].requires_grad_(False)  # so that packed weights are kept from one answer to the next
+        if options.compiled:
+            loaded[0].compile()
     if tokenizer is not None:
         check_tokenizer(tokenizer.layout, loaded[2], _named(path, SPEECH_TOKENIZER))
     if vocoder is not None:
@@ -166,20 +176,34 @@ def load_parts(path: str | Path | ModelFolders, variant: Variant | None, options
     return loaded, tokenizer, vocoder
 
 
-def _load_lm(folders: ModelFolders, options: LoadOptions) -> "LoadedLM":
+def _load_lm(folders: ModelFolders, options: LoadOptions) -> LoadedLM:
     """Load a language model of ours, or one of units alone that others have trained.
 
     Raises:
         ValueError: if a layout is given for a model of ours, which has its own, or the folder holds no such model.
     """
+    own = (folders.lm / DESCRIPTION_FILE).is_file() or not (folders.lm / CONFIG_FILE).is_file()
+    if own and folders.unit_layout is not None:
+        raise ValueError(f"unit_layout must be left out for {folders.lm}, which is no language model of units alone")
+    if own and (found := _own_lm(folders.lm, options)) is not None:
+        return found
     from spiritlm_pl.interop.unit_lms.reading import read_unit_lm
     from spiritlm_pl.lm.folder import load_lm
 
     how = options.device, options.torch_dtype(), options.bits
-    own = (folders.lm / DESCRIPTION_FILE).is_file() or not (folders.lm / CONFIG_FILE).is_file()
-    if own and folders.unit_layout is not None:
-        raise ValueError(f"unit_layout must be left out for {folders.lm}, which is no language model of units alone")
     return load_lm(folders.lm, *how) if own else read_unit_lm(folders.lm, folders.unit_layout, *how)
+
+
+def _own_lm(folder: Path, options: LoadOptions) -> LoadedLM | None:
+    """Load a language model without `transformers`; None where that cannot be done, or the options ask for more."""
+    plain = options.only_generates and options.dtype in (None, "float32") and torch.device(options.device).type == "cpu"
+    if not plain or options.bits is not None or options.compiled or options.adapter is not None:
+        return None
+    from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
+
+    vocabulary = read_vocabulary(folder)
+    network = read_own_model(folder, vocabulary.num_rows)
+    return None if network is None else (network, TextTokenizer.load_fitting(folder, vocabulary), vocabulary)
 
 
 def load_speech_tokenizer(
@@ -198,11 +222,11 @@ def load_speech_tokenizer(
         release = Release(Path(path))
         tokenizer = read_tokenizer(release, chosen_variant(release, variant)).to(device)
     else:
-        from spiritlm_pl.tokenizers.expressive import load_tokenizer
-
         folders = _folders(path, variant, needs_lm=False)
         if folders.speech_tokenizer is None:
             return None
+        from spiritlm_pl.tokenizers.expressive import load_tokenizer  # with F0, which takes a while to import
+
         tokenizer = load_tokenizer(folders.speech_tokenizer, device)
     prepare(cast(Any, tokenizer), device)
     return tokenizer
@@ -259,11 +283,12 @@ def load_speaking_part(folder: str | Path, device: str | torch.device = "cpu") -
     Raises:
         ValueError: if the folder holds neither.
     """
-    from spiritlm_pl.runtime.checkpoint import load_network
-    from spiritlm_pl.tokenizers.expressive import load_tokenizer
-
     if not is_own_class(folder):
+        from spiritlm_pl.runtime.checkpoint import load_network
+
         return cast(AnyVocoder, load_network(folder, "vocoder", device))
+    from spiritlm_pl.tokenizers.expressive import load_tokenizer  # with F0, which takes a while to import
+
     found = load_tokenizer(folder, device)
     if not isinstance(found, CodebookDecoder):
         raise ValueError(f"vocoder must be a folder of one, or a speech tokenizer that decodes, but is {folder}")

@@ -1,4 +1,4 @@
-"""Logits processors that ban tokens and add sampling noise.
+"""Logits processors that ban tokens and add sampling noise, as `generate` of `transformers` takes them.
 
 Sampling is done by adding Gumbel noise and taking the largest score (Gumbel, 1954): with a separate noise stream for
 every sequence, a continuation does not depend on the rest of the batch, and the global random state, which training
@@ -7,12 +7,25 @@ uses, stays unchanged.
 Shapes: B batch, T tokens so far, V rows of the embedding.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
 
 from spiritlm_pl.generation.types import OUTPUT_MODALITIES, OutputModality
 from spiritlm_pl.vocabulary import Vocabulary
+
+Processor = Callable[[Tensor, Tensor], Tensor]  # from tokens (B, T) and scores (B, V) to scores (B, V)
+
+
+class Processors(list[Processor]):
+    """Logits processors that are applied one after the other."""
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Return the scores (B, V) that the last one returns."""
+        for processor in self:
+            scores = processor(input_ids, scores)
+        return scores
 
 
 def allowed_tokens(vocabulary: Vocabulary, output: OutputModality, num_rows: int, eos_id: int | None = None) -> Tensor:
@@ -41,7 +54,7 @@ def allowed_tokens(vocabulary: Vocabulary, output: OutputModality, num_rows: int
     return mask
 
 
-class AllowOnly(LogitsProcessor):
+class AllowOnly:
     """Logits processor that bans every token outside a mask.
 
     Args:
@@ -59,7 +72,59 @@ class AllowOnly(LogitsProcessor):
         return scores.masked_fill(~self.mask, -torch.inf)
 
 
-class GumbelNoise(LogitsProcessor):
+class Temperature:
+    """Logits processor that divides all scores.
+
+    Args:
+        temperature: divisor, above 0.
+    """
+
+    def __init__(self, temperature: float) -> None:
+        """Keep the divisor."""
+        self.temperature = temperature
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Return the divided scores (B, V)."""
+        return scores / self.temperature
+
+
+class TopK:
+    """Logits processor that bans all tokens but the likeliest ones (arXiv 1805.04833).
+
+    Args:
+        number: number of tokens that stay, and others that are as likely as the last of them.
+    """
+
+    def __init__(self, number: int) -> None:
+        """Keep the number."""
+        self.number = number
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Return the scores (B, V) with -inf for banned tokens."""
+        least = scores.topk(min(self.number, scores.shape[-1])).values[:, -1:]
+        return scores.masked_fill(scores < least, -torch.inf)
+
+
+class TopP:
+    """Logits processor that bans the least likely tokens that together have a small probability (arXiv 1904.09751).
+
+    Args:
+        probability: the tokens that are banned have at most 1 less this together; the likeliest token stays.
+    """
+
+    def __init__(self, probability: float) -> None:
+        """Keep the probability."""
+        self.probability = probability
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Return the scores (B, V) with -inf for banned tokens."""
+        ascending, order = scores.sort()
+        banned = ascending.softmax(-1).cumsum(-1) <= 1 - self.probability
+        banned[:, -1] = False
+        return scores.masked_fill(banned.scatter(1, order, banned), -torch.inf)
+
+
+class GumbelNoise:
     """Logits processor that makes the largest score a sample of the softmax, with one random stream per sequence.
 
     Args:

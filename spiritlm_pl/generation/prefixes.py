@@ -13,7 +13,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from spiritlm_pl.lm import probe
-from spiritlm_pl.lm.likelihood import left_pad
+from spiritlm_pl.lm.padding import left_pad
 from spiritlm_pl.lm.positions import same_rotary_factors
 
 SHORTEST = 16  # tokens; computing fewer in each row costs less than a further call of the model

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING
 
 from spiritlm_pl.generation.prompt import PromptEncoder, Prompting
-from spiritlm_pl.lm.likelihood import choice_log_likelihoods
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,10 @@ def encode_choice(
     return EncodedChoice(before[:shared], [tokens[shared:] for tokens in whole], [one - shared for one in own])
 
 
-def scores(model: PreTrainedModel, encoded: Sequence[EncodedChoice], batch_tokens: int) -> list[list[Score]]:
+def scores(model: "PreTrainedModel", encoded: Sequence[EncodedChoice], batch_tokens: int) -> list[list[Score]]:
     """Score the hypotheses of each item; each context is computed once."""
+    from spiritlm_pl.lm.likelihood import choice_log_likelihoods  # with transformers, which generating may do without
+
     items = [(one.context, one.continuations, one.unscored) for one in encoded]
     found = choice_log_likelihoods(model, items, batch_tokens)
     return [

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedModel
 
 from spiritlm_pl.conversations.template import ConversationTemplate
 from spiritlm_pl.generation.answers import continues_speech, decode_answer
@@ -18,9 +17,10 @@ from spiritlm_pl.generation.asking import chosen_template, trained_templates
 from spiritlm_pl.generation.codec import SpeechCodec
 from spiritlm_pl.generation.dialogue import Dialogue
 from spiritlm_pl.generation.loading import LoadOptions, ModelFolders, load_parts
+from spiritlm_pl.generation.own_model import OwnModel
 from spiritlm_pl.generation.prompt import Prompt, PromptEncoder, Prompting
 from spiritlm_pl.generation.sampling import (
-    GenerationSettings,
+    AnyModel,
     check_room,
     context_length,
     continue_tokens,
@@ -28,6 +28,7 @@ from spiritlm_pl.generation.sampling import (
     stream_tokens,
 )
 from spiritlm_pl.generation.scoring import EncodedChoice, Score, encode_choice, scores
+from spiritlm_pl.generation.settings import GenerationSettings
 from spiritlm_pl.generation.stopping import Progress, Stops, change_tokens
 from spiritlm_pl.generation.streaming import AnswerStream, StreamedPiece, StreamEnd
 from spiritlm_pl.generation.synthesis import AnyVocoder, Synthesis, synthesis_of
@@ -38,6 +39,8 @@ from spiritlm_pl.interop.release.layout import Variant
 from spiritlm_pl.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer
     from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 
@@ -46,7 +49,7 @@ class SpiritLM:
     """Language model with the tokenizers and the vocoder that it reads and speaks with.
 
     Args:
-        model: causal language model whose token ids are those of the vocabulary.
+        model: causal language model whose token ids are those of the vocabulary; an `OwnModel` generates, and no more.
         text_tokenizer: tokenizer of the text.
         vocabulary: layout of the token ids.
         speech_tokenizer: tokenizer that turns waveforms into units; needed only for speech prompts given as audio.
@@ -58,7 +61,7 @@ class SpiritLM:
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: AnyModel,
         text_tokenizer: "TextTokenizer",
         vocabulary: Vocabulary,
         speech_tokenizer: "SpeechTokenizer | None" = None,
@@ -69,11 +72,18 @@ class SpiritLM:
     ) -> None:
         """Keep the parts; none of them is copied."""
         self.templates = templates or {}
-        self.model, self.text_tokenizer, self.vocabulary = model, text_tokenizer, vocabulary
+        self.network, self.text_tokenizer, self.vocabulary = model, text_tokenizer, vocabulary
         self.speech_tokenizer, self.vocoder = speech_tokenizer, vocoder
         self.voice = Voice(speaker, style)
         self.codec = SpeechCodec(vocabulary, speech_tokenizer, vocoder, model.device)
         self._encoder = PromptEncoder(text_tokenizer, self.codec)
+
+    @property
+    def model(self) -> "PreTrainedModel":
+        """Language model of `transformers`; a ValueError is raised where it was loaded to generate, and no more."""
+        if isinstance(self.network, OwnModel):
+            raise ValueError("only_generates must be False for a model that also scores, but is True instead")
+        return self.network
 
     @classmethod
     def load(
@@ -131,8 +141,6 @@ class SpiritLM:
         if adapter is not None:
             options = replace(options, adapter=Path(adapter))
         (model, text_tokenizer, vocabulary), tokenizer, vocoder = load_parts(path, variant, options)
-        if options.compiled:
-            model.compile()
         templates = trained_templates(path, options.adapter)
         return cls(model, text_tokenizer, vocabulary, tokenizer, vocoder, templates=templates).in_voice(speaker, style)
 
@@ -239,7 +247,7 @@ class SpiritLM:
 
     def check_room(self, prompt: Prompt) -> None:
         """Raise a ValueError if a prompt leaves no room in the model's context."""
-        context = context_length(self.model)
+        context = context_length(self.network)
         if context is not None:
             check_room(len(prompt.tokens), context)
 
@@ -259,7 +267,7 @@ class SpiritLM:
         own = [settings.seed] * len(encoded) if seeds is None else seeds
         jobs = [(prompt, seed + sample) for prompt, seed in zip(encoded, own, strict=True) for sample in range(size)]
         continued = continue_tokens(
-            self.model,
+            self.network,
             [prompt.tokens for prompt, _ in jobs],
             self.vocabulary,
             output,
@@ -308,7 +316,8 @@ class SpiritLM:
         encoded = self.encode_prompt(prompt, output)
         shortest = settings.fewest_units(self.vocabulary.layout) if output == "any" else 0
         stops = self._stops(output, settings)
-        tokens = stream_tokens(self.model, encoded, self.vocabulary, output, settings, self.end_token, stops, stopped)
+        tokens = stream_tokens(self.network, encoded, self.vocabulary, output, settings, self.end_token, stops, stopped)
+        parts = self.text_tokenizer, self.vocabulary, shortest, self.synthesis
         answer: AnswerStream | None = None
         new: list[int] = []
         for token in tokens:
@@ -316,18 +325,9 @@ class SpiritLM:
             if len(finished(new, self.end_token, stops)[0]) < len(new):  # an id that is no part of the answer
                 break
             if answer is None:
-                continues = continues_speech(encoded, token, output, self.vocabulary)
-                answer = AnswerStream(
-                    self.text_tokenizer,
-                    self.vocabulary,
-                    shortest,
-                    self.synthesis,
-                    encoded.speech if continues else None,
-                    chunk_frames,
-                    lookahead,
-                    encoded.open_stretch(self.vocabulary),
-                    encoded.answers,
-                )
+                before = encoded.speech if continues_speech(encoded, token, output, self.vocabulary) else None
+                begun = encoded.open_stretch(self.vocabulary)
+                answer = AnswerStream(*parts, before, chunk_frames, lookahead, begun, encoded.answers)
             yield from answer.add(token)
         if answer is not None:
             yield from answer.end()
@@ -370,7 +370,7 @@ class SpiritLM:
             hypotheses: prompts that may follow it.
             ends: whether each hypothesis has the end token behind it; empty for none.
         """
-        return encode_choice(self._encoder_of(context), context, hypotheses, context_length(self.model), ends)
+        return encode_choice(self._encoder_of(context), context, hypotheses, context_length(self.network), ends)
 
     def score_encoded(self, encoded: Sequence[EncodedChoice], batch_tokens: int = 4096) -> list[list[Score]]:
         """Compute log-likelihoods of items that `encode_choice` returned, as `score_batch` does."""

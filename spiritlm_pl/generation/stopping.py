@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import StoppingCriteria
 
 from spiritlm_pl.generation.stream import FORCED
 from spiritlm_pl.generation.types import FinishReason, OutputModality
@@ -68,8 +67,8 @@ def change_tokens(vocabulary: Vocabulary, output: OutputModality) -> frozenset[i
     return frozenset(token for token, modality in vocabulary.opened_by().items() if modality is not FORCED[output])
 
 
-class OwnEnds(StoppingCriteria):
-    """Stopping criterion that ends every row at its own limit or at a text in it, and reports progress.
+class OwnEnds:
+    """Criterion of `generate` that ends every row at its own limit or at a text in it, and reports progress.
 
     Args:
         prompt_length: number of tokens of the prompts, padding included.

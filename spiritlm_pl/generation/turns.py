@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
 
 from spiritlm_pl.generation.codebooks import codebooks_of, open_stretch
 from spiritlm_pl.vocabulary import Vocabulary
@@ -16,7 +15,7 @@ FAR = 1 << 40  # later than any place in a sequence
 NOTHING = -1
 
 
-class CodebooksInTurn(LogitsProcessor):
+class CodebooksInTurn:
     """Allow a token of speech only where it is its codebook's turn, and all else only where no frame lacks a code.
 
     Between two steps, the first codebook decides: it goes on to the next frame, or leaves the others to close the

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from spiritlm_pl.lm import probe
+from spiritlm_pl.lm.padding import left_pad, right_pad
 from spiritlm_pl.lm.positions import same_rotary_factors
 
 Tokens = Sequence[int]
@@ -306,21 +307,3 @@ def _some_values(logits: Tensor, targets: Tensor, allowed: Tensor | None) -> Ten
         within = chosen.masked_fill(~allowed[targets], -torch.inf)
         found.append(within - logits[..., allowed].logsumexp(2))  # few of all, as speech tokens are
     return torch.stack(found)
-
-
-def right_pad(sequences: Sequence[Tokens], device: torch.device | str = "cpu") -> Tensor:
-    """Pad sequences with zeros on the right, and return tokens (B, T)."""
-    longest = max(len(sequence) for sequence in sequences)
-    return torch.tensor([[*row, *[0] * (longest - len(row))] for row in sequences], device=device)
-
-
-def left_pad(sequences: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Pad sequences with zeros on the left, and return tokens (B, T) and the mask (B, T), True = keep."""
-    length = max(len(sequence) for sequence in sequences)
-    tokens = torch.zeros(len(sequences), length, dtype=torch.long)
-    mask = torch.zeros(len(sequences), length, dtype=torch.bool)
-    for row, sequence in enumerate(sequences):
-        if sequence:
-            tokens[row, -len(sequence) :] = torch.as_tensor(sequence)
-            mask[row, -len(sequence) :] = True
-    return tokens.to(device), mask.to(device)

@@ -5,15 +5,16 @@ trained there. With some types of them, all positions of a sequence are rotated 
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers import PreTrainedConfig
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 ALIBI = ("bloom", "mpt")  # families that use distances in place of positions, and so take any length
 LONG_OR_SHORT = ("longrope", "su")  # types of rotary positions with one set of factors for short and one for long
 
 
-def max_positions(config: PreTrainedConfig) -> int | None:
+def max_positions(config: "PreTrainedConfig") -> int | None:
     """Return the largest number of tokens whose positions a model can tell apart; None where there is no limit.
 
     Args:
@@ -24,7 +25,7 @@ def max_positions(config: PreTrainedConfig) -> int | None:
     return getattr(config, "max_position_embeddings", None)
 
 
-def has_rotary_positions(config: PreTrainedConfig) -> bool:
+def has_rotary_positions(config: "PreTrainedConfig") -> bool:
     """Whether positions are rotary, computed for any length. Otherwise they may be rows of a learned table.
 
     Args:
@@ -33,7 +34,7 @@ def has_rotary_positions(config: PreTrainedConfig) -> bool:
     return bool(getattr(config, "rope_parameters", None)) or getattr(config, "rotary_dim", None) is not None
 
 
-def same_rotary_factors(config: PreTrainedConfig, shortest: int, longest: int) -> bool:
+def same_rotary_factors(config: "PreTrainedConfig", shortest: int, longest: int) -> bool:
     """Whether sequences of any length from the shortest to the longest have their positions rotated in the same way.
 
     Where not, keys that were computed in a sequence of one length are wrong in one of another length. The longest
@@ -57,7 +58,7 @@ def same_rotary_factors(config: PreTrainedConfig, shortest: int, longest: int) -
     return True
 
 
-def _rotary_parameters(config: PreTrainedConfig) -> Iterator[dict[str, Any]]:
+def _rotary_parameters(config: "PreTrainedConfig") -> Iterator[dict[str, Any]]:
     """Yield the parameters of rotary positions, those of each type of layer where the types differ."""
     for name in ("rope_parameters", "rope_scaling"):
         found = getattr(config, name, None)
@@ -65,7 +66,7 @@ def _rotary_parameters(config: PreTrainedConfig) -> Iterator[dict[str, Any]]:
             yield from (each for each in (found, *found.values()) if isinstance(each, dict))
 
 
-def check_row_length(row_length: int, config: PreTrainedConfig, from_scratch: bool) -> None:
+def check_row_length(row_length: int, config: "PreTrainedConfig", from_scratch: bool) -> None:
     """Refuse rows with more tokens than the model has positions.
 
     Args:

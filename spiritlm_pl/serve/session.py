@@ -27,7 +27,7 @@ from spiritlm_pl.generation import (
 )
 from spiritlm_pl.generation.codebooks import joined_speech
 from spiritlm_pl.generation.codec import nothing_to_speak
-from spiritlm_pl.generation.packed_decoding import promise_fixed
+from spiritlm_pl.generation.packing import promise_fixed
 from spiritlm_pl.generation.prompt import Prompt
 from spiritlm_pl.generation.stopping import Progress
 from spiritlm_pl.generation.stream import Segment, encode_segments

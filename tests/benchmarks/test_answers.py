@@ -9,7 +9,8 @@ from spiritlm_pl.benchmarks.answers import AnswerBenchmark, Judged, fitting, sav
 from spiritlm_pl.benchmarks.contract import Info, RunSettings
 from spiritlm_pl.benchmarks.items import PromptItem, Reading
 from spiritlm_pl.benchmarks.run import run_benchmark
-from spiritlm_pl.generation.sampling import GenerationSettings, context_length
+from spiritlm_pl.generation.sampling import context_length
+from spiritlm_pl.generation.settings import GenerationSettings
 from spiritlm_pl.generation.spirit_lm import SpiritLM
 from spiritlm_pl.generation.types import Answer, Speech, Text
 

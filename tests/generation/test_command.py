@@ -12,7 +12,7 @@ from spiritlm_pl.cli.generate import prompt_pieces
 from spiritlm_pl.cli.main import main
 from spiritlm_pl.cli.parser import command_parser, parsed
 from spiritlm_pl.generation import GenerationSettings, Speech, Text
-from spiritlm_pl.generation.sampling import SPEECH_TOKENS, TEXT_TO_SPEECH_TOKENS, TEXT_TOKENS
+from spiritlm_pl.generation.settings import SPEECH_TOKENS, TEXT_TO_SPEECH_TOKENS, TEXT_TOKENS
 from spiritlm_pl.generation.types import OUTPUT_MODALITIES
 
 

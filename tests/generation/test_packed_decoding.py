@@ -12,14 +12,14 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from spiritlm_pl.adapters.rows import TrainedRows
-from spiritlm_pl.generation import GenerationSettings, packed_decoding, sampling
-from spiritlm_pl.generation.packed_decoding import PackedDecoding, packed_model
-from spiritlm_pl.generation.packed_weights import can_be_packed, fingerprint
+from spiritlm_pl.generation import GenerationSettings, network_decoding, packed_decoding, packing
+from spiritlm_pl.generation.packed_decoding import PackedDecoding
+from spiritlm_pl.generation.packing import can_be_packed, fingerprint, own_reader, packed_model
 from spiritlm_pl.generation.sampling import continue_tokens
 from spiritlm_pl.generation.stopping import Stops
 from spiritlm_pl.lm.layers import use_lean_layers
-from spiritlm_pl.lm.likelihood import left_pad
 from spiritlm_pl.lm.loss import LossHead, LossSettings
+from spiritlm_pl.lm.padding import left_pad
 from spiritlm_pl.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.spirit_lm(num_text=60, num_units=20)
@@ -73,7 +73,7 @@ def test_answers_are_those_of_generate(
     model = network(family, **values)
     assert packed_model(model) is not None
     ours = answers(model, output), answers(model, output, greedy=False, top_p=0.9)
-    monkeypatch.setattr(sampling, "packed_model", lambda model: None)
+    monkeypatch.setattr(network_decoding, "packed_model", lambda model: None)
     assert ours == (answers(model, output), answers(model, output, greedy=False, top_p=0.9))
     assert len({token for row in ours[1] for token in row}) > 5
 
@@ -85,7 +85,7 @@ def test_bfloat16_is_as_close_as_the_forward() -> None:
     assert found is not None
     tokens, mask = left_pad(PROMPTS)
     new = torch.randint(60, (3, 4), generator=torch.Generator().manual_seed(0))
-    decoding = PackedDecoding(half, found, mask, 4, torch.ones(VOCABULARY.num_rows, dtype=torch.bool))
+    decoding = PackedDecoding(found, mask, 4, torch.ones(VOCABULARY.num_rows, dtype=torch.bool), own_reader(half, mask))
     ours = torch.stack([decoding(torch.cat([tokens, new[:, :place]], 1)) for place in range(5)], 1)
     whole, seen = torch.cat([tokens, new], 1), torch.nn.functional.pad(mask, (0, 4), value=True).long()
     positions = (seen.cumsum(1) - 1).clamp(min=0)
@@ -118,7 +118,7 @@ def test_changed_weights_are_packed_anew(way: str, monkeypatch: pytest.MonkeyPat
         CHANGES[way](model.get_parameter("model.layers.1.mlp.down_proj.weight"))
     found = answers(model)
     assert packed_model(model) is not first
-    monkeypatch.setattr(sampling, "packed_model", lambda model: None)
+    monkeypatch.setattr(network_decoding, "packed_model", lambda model: None)
     assert found == answers(model) != before
 
 
@@ -143,7 +143,7 @@ def test_merged_adapters_are_packed_anew(monkeypatch: pytest.MonkeyPatch) -> Non
     merged = get_peft_model(model, settings).merge_and_unload()
     found = answers(merged)
     assert packed_model(merged) is not None
-    monkeypatch.setattr(sampling, "packed_model", lambda model: None)
+    monkeypatch.setattr(network_decoding, "packed_model", lambda model: None)
     assert found == answers(merged) != before
 
 
@@ -153,7 +153,7 @@ def test_a_part_that_changes_without_a_weight_is_packed_anew(monkeypatch: pytest
     model.model.layers[1].mlp.act_fn = torch.nn.GELU()
     model.model.layers[0].self_attn.scaling *= 3
     found = answers(model)
-    monkeypatch.setattr(sampling, "packed_model", lambda model: None)
+    monkeypatch.setattr(network_decoding, "packed_model", lambda model: None)
     assert found == answers(model) != before
 
 
@@ -165,27 +165,26 @@ def test_short_prompts_without_padding_are_read_by_packed_weights(
     model = network(family, **values).to(dtype)
     found = packed_model(model)
     assert found is not None
-    reads: list[torch.Size] = []
-    plain = PackedDecoding._read
-    monkeypatch.setattr(PackedDecoding, "_read", lambda own, rows: [reads.append(rows.shape), plain(own, rows)][1])
     rows = torch.randint(3, 60, (2, 11), generator=torch.Generator().manual_seed(0))
     everything = torch.ones(VOCABULARY.num_rows, dtype=torch.bool)
     logits = []
     for most in (18, 17):  # tokens of both prompts, and fewer
-        monkeypatch.setattr(packed_decoding, "MOST_READ", most)
-        decoding = PackedDecoding(model, found, torch.ones_like(rows[:, :9], dtype=torch.bool), 2, everything)
+        monkeypatch.setattr(packing, "MOST_READ", most)
+        mask = torch.ones_like(rows[:, :9], dtype=torch.bool)
+        read = own_reader(model, mask)
+        assert (read is None) == (most == 18)
+        decoding = PackedDecoding(found, mask, 2, everything, read)
         logits.append(torch.stack([decoding(rows[:, :length]) for length in (9, 10, 11)]))
-    assert reads == [(2, 9)]
     scale = float(logits[0].std())
     torch.testing.assert_close(*logits, atol=scale * (1e-4 if dtype == torch.float32 else 0.2), rtol=0)
 
 
 def test_weights_that_never_change_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     model = network()
-    packed_decoding.promise_fixed(model)
+    packing.promise_fixed(model)
     found = packed_model(model)
     assert found is not None
-    monkeypatch.setattr(packed_decoding, "fingerprint", None)
+    monkeypatch.setattr(packing, "fingerprint", None)
     assert packed_model(model) is found
 
 
@@ -234,7 +233,9 @@ def test_a_cache_that_holds_a_beginning_is_gone_on_with() -> None:
     everything = torch.ones(VOCABULARY.num_rows, dtype=torch.bool)
     cache = DynamicCache(config=model.config)
     model(input_ids=tokens[:, :4], cache=cache, use_cache=True)
-    whole, rest = (PackedDecoding(model, found, mask, 1, everything, given) for given in (None, cache))
+    whole, rest = (
+        PackedDecoding(found, mask, 1, everything, own_reader(model, mask, given)) for given in (None, cache)
+    )
     torch.testing.assert_close(rest(tokens), whole(tokens))
     more = torch.cat([tokens, torch.tensor([[3]])], 1)
     torch.testing.assert_close(rest(more), whole(more))
@@ -245,7 +246,7 @@ def test_answers_are_the_same_when_room_grows(least: int, monkeypatch: pytest.Mo
     model = network()
     monkeypatch.setattr(packed_decoding, "LEAST_ROOM", least)
     ours = answers(model), answers(model, greedy=False, top_p=0.9)
-    monkeypatch.setattr(sampling, "packed_model", lambda model: None)
+    monkeypatch.setattr(network_decoding, "packed_model", lambda model: None)
     assert ours == (answers(model), answers(model, greedy=False, top_p=0.9))
 
 
@@ -255,7 +256,7 @@ def test_memory_grows_with_the_answer_and_not_with_its_limit() -> None:
     assert found is not None
     tokens, mask = left_pad(PROMPTS)
     everything = torch.ones(VOCABULARY.num_rows, dtype=torch.bool)
-    decoding = PackedDecoding(model, found, mask, 100_000, everything)
+    decoding = PackedDecoding(found, mask, 100_000, everything, own_reader(model, mask))
     places = []
     for _ in range(packed_decoding.LEAST_ROOM + 2):
         tokens = torch.cat([tokens, decoding(tokens).argmax(-1, keepdim=True)], 1)
@@ -275,8 +276,8 @@ def test_keys_and_values_beyond_the_free_memory_are_left_to_generate(monkeypatch
     assert packed_decoding.cache_fits(found, 4, 1000)
     assert not packed_decoding.cache_fits(found, 4, 1001)
     expected = answers(model)
-    monkeypatch.setattr(sampling, "cache_fits", lambda packed, rows, places: (rows, places) != (3, 7 + 30))
-    monkeypatch.setattr(sampling, "PackedDecoding", None)
+    monkeypatch.setattr(network_decoding, "cache_fits", lambda packed, rows, places: (rows, places) != (3, 7 + 30))
+    monkeypatch.setattr(network_decoding, "PackedDecoding", None)
     assert answers(model) == expected
 
 
@@ -322,7 +323,7 @@ def test_code_that_was_put_in_its_place_is_called(
     change(model, monkeypatch)
     assert packed_model(model) is None
     found = answers(model)
-    monkeypatch.setattr(sampling, "packed_model", lambda model: None)
+    monkeypatch.setattr(network_decoding, "packed_model", lambda model: None)
     assert found == answers(model) != before
 
 
@@ -369,5 +370,5 @@ def test_layers_that_training_puts_in_place_are_packed(monkeypatch: pytest.Monke
     model.set_input_embeddings(TrainedRows(model.get_input_embeddings(), rows, 3))
     assert packed_model(model) is not None
     ours = answers(model)
-    monkeypatch.setattr(sampling, "packed_model", lambda model: None)
+    monkeypatch.setattr(network_decoding, "packed_model", lambda model: None)
     assert ours == answers(model)

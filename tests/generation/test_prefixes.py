@@ -17,7 +17,8 @@ from transformers import (
 
 from spiritlm_pl.generation import prefixes
 from spiritlm_pl.generation.prefixes import SHORTEST, shared_cache, shared_length
-from spiritlm_pl.generation.sampling import GenerationSettings, continue_tokens
+from spiritlm_pl.generation.sampling import continue_tokens
+from spiritlm_pl.generation.settings import GenerationSettings
 from spiritlm_pl.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.spirit_lm(num_text=40, num_units=21, num_pitches=0, num_styles=0, multiple_of=8)

@@ -135,8 +135,8 @@ def test_a_long_prompt_does_not_shorten_the_others(spirit_lm, monkeypatch, batch
 
 
 def test_prompts_of_both_modalities_have_their_own_limits(spirit_lm, monkeypatch):
-    monkeypatch.setattr("spiritlm_pl.generation.sampling.TEXT_TO_SPEECH_TOKENS", 7)
-    monkeypatch.setattr("spiritlm_pl.generation.sampling.SPEECH_TOKENS", 12)
+    monkeypatch.setattr("spiritlm_pl.generation.settings.TEXT_TO_SPEECH_TOKENS", 7)
+    monkeypatch.setattr("spiritlm_pl.generation.settings.SPEECH_TOKENS", 12)
     lengths = []
     monkeypatch.setattr(
         spirit_lm, "decode_answer", lambda prompt, tokens, *_: lengths.append((prompt.last, len(tokens))) or []

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spiritlm_pl.generation import sampling
-from spiritlm_pl.generation.sampling import GenerationSettings
+from spiritlm_pl.generation.settings import GenerationSettings
 from spiritlm_pl.generation.spirit_lm import SpiritLM
 from spiritlm_pl.generation.streaming import StreamEnd
 from spiritlm_pl.generation.types import Speech, Text

@@ -7,14 +7,10 @@ from torch.testing import assert_close
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.integrations.deepspeed import HfDeepSpeedConfig, is_deepspeed_zero3_enabled
 
+from spiritlm_pl.generation.network_decoding import _cache_difference, _padding_difference
 from spiritlm_pl.generation.prompt import Prompt
-from spiritlm_pl.generation.sampling import (
-    GenerationSettings,
-    _cache_difference,
-    _padding_difference,
-    continue_tokens,
-    stream_tokens,
-)
+from spiritlm_pl.generation.sampling import continue_tokens, stream_tokens
+from spiritlm_pl.generation.settings import GenerationSettings
 from spiritlm_pl.lm import attention, probe
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network, check_losses, token_losses
 from spiritlm_pl.lm.likelihood import _sharing_difference, choice_log_likelihoods

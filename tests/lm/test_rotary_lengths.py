@@ -10,7 +10,8 @@ from transformers.generation import GenerationMixin
 
 from spiritlm_pl.generation.prefixes import shared_cache
 from spiritlm_pl.generation.prompt import Prompt
-from spiritlm_pl.generation.sampling import GenerationSettings, continue_tokens, stream_tokens
+from spiritlm_pl.generation.sampling import continue_tokens, stream_tokens
+from spiritlm_pl.generation.settings import GenerationSettings
 from spiritlm_pl.lm import likelihood, probe
 from spiritlm_pl.lm.likelihood import choice_log_likelihoods, log_likelihoods
 from spiritlm_pl.lm.positions import same_rotary_factors
@@ -141,7 +142,7 @@ def test_short_prompts_still_share_and_are_padded(monkeypatch: pytest.MonkeyPatc
     settings = GenerationSettings(greedy=True)
     continue_tokens(network, prompts, VOCABULARY, "text", settings, limits=[9, 9], seeds=[0, 0])  # with trials
     monkeypatch.setattr(GenerationMixin, "generate", counted)
-    monkeypatch.setattr("spiritlm_pl.generation.sampling.packed_model", lambda model: None)
+    monkeypatch.setattr("spiritlm_pl.generation.network_decoding.packed_model", lambda model: None)
     continue_tokens(network, prompts, VOCABULARY, "text", settings, limits=[9, 9], seeds=[0, 0])
     assert rows == [2]
 

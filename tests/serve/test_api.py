@@ -14,7 +14,7 @@ import soundfile
 import torch
 from starlette.testclient import TestClient
 
-from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text, packed_decoding, sampling
+from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text, packing, sampling
 from spiritlm_pl.serve.api import build_api
 from spiritlm_pl.serve.session import Busy, Limits, Session
 
@@ -346,10 +346,10 @@ def test_an_answer_does_not_touch_the_global_random_state(client):
 
 def test_after_warming_up_no_weights_are_packed_for_a_user(spirit_lm, monkeypatch):
     model = copy(spirit_lm)
-    model.model = deepcopy(spirit_lm.model).requires_grad_(False)
+    model.network = deepcopy(spirit_lm.model).requires_grad_(False)
     session = Session(model)
     session.warm_up()
-    assert packed_decoding.packed_model(model.model) is not None
-    monkeypatch.setattr(packed_decoding, "PackedModel", None)
-    monkeypatch.setattr(packed_decoding, "fingerprint", None)
+    assert packing.packed_model(model.model) is not None
+    monkeypatch.setattr(packing, "PackedModel", None)
+    monkeypatch.setattr(packing, "fingerprint", None)
     assert session.answer([Text("the cat")], "speech", GenerationSettings(max_new_tokens=5)).tokens

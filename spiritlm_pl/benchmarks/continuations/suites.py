@@ -3,7 +3,7 @@
 from spiritlm_pl.benchmarks.answers import AnswerBenchmark
 from spiritlm_pl.benchmarks.catalogue import info_of
 from spiritlm_pl.benchmarks.continuations import prompts, quality, toxicity
-from spiritlm_pl.generation.sampling import GenerationSettings
+from spiritlm_pl.generation.settings import GenerationSettings
 
 SLAMKIT = GenerationSettings(temperature=0.8, top_p=1.0, top_k=25, max_new_tokens=150)
 WRITTEN = GenerationSettings(temperature=0.8, top_p=1.0, top_k=25, max_new_tokens=50)

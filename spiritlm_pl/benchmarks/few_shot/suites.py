@@ -5,7 +5,7 @@ from spiritlm_pl.benchmarks.few_shot.benchmark import FewShotBenchmark
 from spiritlm_pl.benchmarks.few_shot.figures import error_figures, intent_figures
 from spiritlm_pl.benchmarks.few_shot.judges import judge_asr, judge_intents, judge_tts
 from spiritlm_pl.benchmarks.few_shot.readers import read_asr, read_intents, read_tts
-from spiritlm_pl.generation.sampling import GenerationSettings
+from spiritlm_pl.generation.settings import GenerationSettings
 
 # The longest utterances of LibriSpeech last 35 s; the published settings of decoding are not told.
 TRANSCRIPT_TOKENS, SPOKEN_TOKENS, LABEL_TOKENS = 160, 500, 32

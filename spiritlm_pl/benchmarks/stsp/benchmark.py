@@ -12,7 +12,7 @@ from spiritlm_pl.benchmarks.stsp.figures import confusion
 from spiritlm_pl.benchmarks.stsp.items import WAY, Direction, SentimentItem, predicted
 from spiritlm_pl.benchmarks.stsp.judging import classifier_of, said
 from spiritlm_pl.benchmarks.stsp.predictions import write_predictions
-from spiritlm_pl.generation.sampling import SPEECH_TOKENS, GenerationSettings, frames_of_paper
+from spiritlm_pl.generation.settings import SPEECH_TOKENS, GenerationSettings, frames_of_paper
 from spiritlm_pl.generation.types import Answer, OutputModality
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from spiritlm_pl.benchmarks.stsp.figures import figures
 from spiritlm_pl.benchmarks.stsp.items import Direction
 from spiritlm_pl.benchmarks.stsp.judging import SentimentJudging
 from spiritlm_pl.benchmarks.stsp.reader import SentimentReader
-from spiritlm_pl.generation.sampling import GenerationSettings
+from spiritlm_pl.generation.settings import GenerationSettings
 
 
 def _stsp(name: str, direction: Direction, num_shots: int = 0) -> SentimentBenchmark:

@@ -12,7 +12,7 @@ from transformers import HubertConfig, HubertModel, OPTConfig, OPTForCausalLM, Q
 
 from spiritlm_pl.generation import SpiritLM
 from spiritlm_pl.generation.loading import LoadOptions, ModelFolders
-from spiritlm_pl.generation.sampling import GenerationSettings
+from spiritlm_pl.generation.settings import GenerationSettings
 from spiritlm_pl.generation.types import Speech, Text
 from spiritlm_pl.interop.unit_lms.layout import UnitLayout
 from spiritlm_pl.interop.unit_lms.reading import read_unit_lm
