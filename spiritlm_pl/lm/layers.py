@@ -1,12 +1,13 @@
-"""Norms and gated feed-forward layers that keep less for the backward pass, in place of those of `transformers`.
+"""Norms, gated layers and attention that keep and copy less than those of `transformers`, in their place.
 
 The norm of Llama and its relatives (RMSNorm, arXiv 1910.07467) is written there as a chain of six operations, whose
 intermediate results all stay until the backward pass, and under autocast each linear layer after it makes and keeps a
 half-precision copy of its output of its own. Here the input and one number a token are kept, the result has the type in
 which the next layers compute, and the backward pass has its formula. The gated layer (SwiGLU, arXiv 2002.05202)
-computes the activation again instead of keeping it.
+computes the activation again instead of keeping it. Attention rotates queries and keys and attends in one operation,
+where `spiritlm_pl.lm.grouped_attention` serves.
 
-Shapes: N tokens, D features.
+Shapes: B rows, T tokens of a row, D features.
 """
 
 from typing import Any, cast
@@ -15,12 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.activations import SiLUActivation
-from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
-from transformers.models.mistral.modeling_mistral import MistralMLP, MistralRMSNorm
-from transformers.models.qwen2.modeling_qwen2 import Qwen2MLP, Qwen2RMSNorm
-from transformers.models.qwen3.modeling_qwen3 import Qwen3MLP, Qwen3RMSNorm
+from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP, LlamaRMSNorm
+from transformers.models.mistral.modeling_mistral import MistralAttention, MistralMLP, MistralRMSNorm
+from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention, Qwen2MLP, Qwen2RMSNorm
+from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3MLP, Qwen3RMSNorm
+
+from spiritlm_pl.lm import attention
+from spiritlm_pl.lm.grouped_attention import grouped_attention
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -93,14 +97,88 @@ class LeanMLP(nn.Module):
         return gated
 
 
+class LeanAttention(nn.Module):
+    """Attention with the parts of that of `transformers`; packed rows in bfloat16 on a CPU take `grouped_attention`.
+
+    Everything else goes the way of the class that it is mixed into.
+    """
+
+    q_proj: nn.Module
+    k_proj: nn.Module
+    v_proj: nn.Module
+    o_proj: nn.Module
+    config: PreTrainedConfig
+    head_dim: int
+    scaling: float
+    attention_dropout: float
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        position_embeddings: tuple[Tensor, Tensor],
+        attention_mask: Tensor | None = None,
+        bounds: attention.Packing | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Attend from and to (B, T, D); see `spiritlm_pl.lm.attention.packed_attention` for the arguments."""
+        if bounds is None or not self._grouped(hidden_states, position_embeddings[0], bounds):
+            given = kwargs if bounds is None else {**kwargs, "bounds": bounds}
+            return super().forward(hidden_states, position_embeddings, attention_mask, **given)
+        tokens = hidden_states.shape[:-1].numel()
+        query, key, value = (
+            layer(hidden_states).view(tokens, -1, self.head_dim) for layer in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        if hasattr(self, "q_norm"):  # Qwen 3
+            query, key = self.q_norm(query), self.k_norm(key)
+        parts = (part.to(torch.bfloat16) for part in (query, key, value))
+        attended = grouped_attention(*parts, bounds.groups, self.scaling, bounds.rotations(*position_embeddings))
+        return self.o_proj(attended.view(*hidden_states.shape[:-1], -1)), None
+
+    def _grouped(self, hidden: Tensor, cos: Tensor, bounds: attention.Packing) -> bool:
+        """Whether `grouped_attention` can compute this."""
+        kind = hidden.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+        where = self if hasattr(self, "sliding_window") else self.config  # of the layer, or of all layers
+        return (
+            attention.grouping_pays(dtype, kind, self.attention_dropout if self.training else 0.0)
+            and self.config._attn_implementation == attention.NAME
+            and cos.shape[-1] == self.head_dim
+            and bounds.within(getattr(where, "sliding_window", None))
+        )
+
+
+class LeanLlamaAttention(LeanAttention, LlamaAttention):
+    """That of Llama."""
+
+
+class LeanMistralAttention(LeanAttention, MistralAttention):
+    """That of Mistral."""
+
+
+class LeanQwen2Attention(LeanAttention, Qwen2Attention):
+    """That of Qwen 2."""
+
+
+class LeanQwen3Attention(LeanAttention, Qwen3Attention):
+    """That of Qwen 3."""
+
+
 NORMS = (LlamaRMSNorm, MistralRMSNorm, Qwen2RMSNorm, Qwen3RMSNorm)
 FEED_FORWARDS = (LlamaMLP, MistralMLP, Qwen2MLP, Qwen3MLP)
+ATTENTIONS: dict[type[nn.Module], type[nn.Module]] = {
+    LlamaAttention: LeanLlamaAttention,
+    MistralAttention: LeanMistralAttention,
+    Qwen2Attention: LeanQwen2Attention,
+    Qwen3Attention: LeanQwen3Attention,
+}
 
 
 def use_lean_layers(network: PreTrainedModel) -> None:
-    """Let a network compute its norms and gated layers in this file's way; parameters keep their names and values."""
+    """Let a network compute its layers in this file's way; parameters keep their names and values."""
     for module in network.modules():
         if type(module) in NORMS:
             module.__class__ = LeanRMSNorm
         elif type(module) in FEED_FORWARDS and isinstance(module.act_fn, (nn.SiLU, SiLUActivation)):
             module.__class__ = LeanMLP
+        elif type(module) in ATTENTIONS:
+            module.__class__ = ATTENTIONS[type(module)]
