@@ -10,6 +10,7 @@ where `spiritlm_pl.lm.grouped_attention` serves.
 Shapes: B rows, T tokens of a row, D features.
 """
 
+from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
@@ -26,48 +27,106 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3MLP, Q
 from spiritlm_pl.lm import attention
 from spiritlm_pl.lm.grouped_attention import grouped_attention
 
+PIECE = 2**18  # numbers of a piece of a norm
+SMALLEST = 1e-6  # weight by which the output of a norm is divided
+SILU = "silu"
+
 
 class _RMSNorm(torch.autograd.Function):
-    """Norm of (..., D) over the last axis, in float32."""
+    """Norm of (..., D) over the last axis, in float32.
+
+    The input can be left out of what is kept, since it is the output, which the next layers keep anyway, divided by
+    weight and scale.
+    """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-        wide = hidden.float()
-        mean_square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(wide.shape[-1])
-        scale = mean_square.add_(eps).rsqrt_()
-        ctx.save_for_backward(hidden, weight, scale)
-        normed = (wide * scale).to(hidden.dtype)
-        return (normed.mul_(weight) if normed.dtype == weight.dtype else normed * weight).to(dtype)
+        size = hidden.shape[-1]
+        flat = hidden.reshape(-1, size)
+        normed, scale = torch.empty_like(flat, dtype=dtype), flat.new_empty(len(flat), 1, dtype=torch.float32)
+        for part in _pieces(flat):
+            wide = flat[part].float()
+            mean_square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(size)
+            scale[part] = mean_square.add_(eps).rsqrt_()
+            piece = (wide * scale[part]).to(hidden.dtype)
+            normed[part] = piece.mul_(weight) if piece.dtype == weight.dtype else piece * weight
+        ctx.divides = _can_divide(hidden, weight)
+        ctx.dtype = hidden.dtype
+        ctx.save_for_backward(normed if ctx.divides else flat, weight, scale)
+        return normed.view(hidden.shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, scale = ctx.saved_tensors
-        size = hidden.shape[-1]
-        normed = (hidden.float() * scale).view(-1, size)
-        grad, wide_weight = grads[0].reshape(-1, size).float(), weight.float()
-        product = grad * normed
-        weight_grad = product.sum(0).to(weight.dtype) if ctx.needs_input_grad[1] else None
-        if not ctx.needs_input_grad[0]:
-            return None, weight_grad, None, None
-        along = torch.mv(product, wide_weight)[:, None]  # part of the gradient that only changes the length
-        slope = (grad * wide_weight).addcmul_(normed, along, value=-1 / size).mul_(scale.view(-1, 1))
-        return slope.view(hidden.shape).to(hidden.dtype), weight_grad, None, None
+        kept, weight, scale = ctx.saved_tensors
+        size, wide_weight = kept.shape[-1], weight.float()
+        flat, inverse = grads[0].reshape(-1, size), wide_weight.reciprocal()
+        slopes = torch.empty_like(kept, dtype=ctx.dtype) if ctx.needs_input_grad[0] else None
+        weight_grad = torch.zeros_like(wide_weight)
+        for part in _pieces(flat):
+            grad = flat[part].float()
+            normed = kept[part].float() * (inverse if ctx.divides else scale[part])
+            slope = grad * normed
+            weight_grad += slope.sum(0)
+            if slopes is not None:
+                along = torch.mv(slope, wide_weight)[:, None]  # part of the gradient that only changes the length
+                torch.mul(grad, wide_weight, out=slope).addcmul_(normed, along, value=-1 / size)
+                torch.mul(slope, scale[part], out=slopes[part])
+        in_weight = weight_grad.to(weight.dtype) if ctx.needs_input_grad[1] else None
+        return None if slopes is None else slopes.view(grads[0].shape), in_weight, None, None
+
+
+def _pieces(flat: Tensor) -> list[slice]:
+    """Return slices of tokens (N, D) that go through all steps in the cache of a CPU; all at once elsewhere."""
+    rows = len(flat) if flat.device.type != "cpu" else PIECE // flat.shape[1]
+    return [slice(first, first + rows) for first in range(0, len(flat), max(rows, 1))]
+
+
+def _can_divide(hidden: Tensor, weight: Tensor) -> bool:
+    """Whether a norm's output has all of its float32 input. On a GPU this is not asked, as it would have to wait."""
+    return hidden.dtype == torch.float32 and hidden.device.type == "cpu" and float(weight.abs().min()) > SMALLEST
 
 
 class _Gated(torch.autograd.Function):
     """SiLU of one input times the other."""
 
     @staticmethod
-    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+    def forward(ctx: Any, gate: Tensor, up: Tensor, activated: dict[str, Tensor]) -> Tensor:
         ctx.save_for_backward(gate, up)
+        ctx.activated = activated
         return F.silu(gate).mul_(up)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         gate, up = ctx.saved_tensors
-        return torch.ops.aten.silu_backward(grads[0] * up, gate), F.silu(gate).mul_(grads[0])
+        activated = ctx.activated.pop(SILU, None)
+        activated = F.silu(gate) if activated is None else activated
+        return torch.ops.aten.silu_backward(grads[0] * up, gate), activated.mul_(grads[0]), None
+
+
+def _recomputed(gated: Tensor, gate: Tensor, up: Tensor, activated: dict[str, Tensor]) -> Any:
+    """Return a context in which a layer that keeps the product of SiLU and gate keeps nothing, and computes it again.
+
+    Args:
+        gated: the product.
+        gate: input of SiLU.
+        up: the other factor.
+        activated: place for SiLU of `gate`, for the backward pass of the product itself.
+    """
+    place, size = gated.data_ptr(), gated.numel()
+    inputs = gate.detach(), up.detach()
+
+    def pack(kept: Tensor) -> Tensor | torch.Size:
+        return kept.shape if kept.data_ptr() == place and kept.numel() == size else kept
+
+    def unpack(kept: Tensor | torch.Size) -> Tensor:
+        if isinstance(kept, Tensor):
+            return kept
+        activated[SILU] = F.silu(inputs[0])
+        return (activated[SILU] * inputs[1]).view(kept)
+
+    return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
 
 
 class LeanRMSNorm(nn.Module):
@@ -91,10 +150,16 @@ class LeanMLP(nn.Module):
     up_proj: nn.Module
     down_proj: nn.Module
 
+    recomputes = True  # the input of the last product
+
     def forward(self, hidden: Tensor) -> Tensor:
         """Map (..., D) to (..., D)."""
-        gated: Tensor = self.down_proj(_Gated.apply(self.gate_proj(hidden), self.up_proj(hidden)))
-        return gated
+        gate, up = self.gate_proj(hidden), self.up_proj(hidden)
+        activated: dict[str, Tensor] = {}
+        gated = _Gated.apply(gate, up, activated)
+        with _recomputed(gated, gate, up, activated) if self.recomputes and gated.requires_grad else nullcontext():
+            result: Tensor = self.down_proj(gated)
+        return result
 
 
 class LeanAttention(nn.Module):
@@ -173,12 +238,18 @@ ATTENTIONS: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def use_lean_layers(network: PreTrainedModel) -> None:
-    """Let a network compute its layers in this file's way; parameters keep their names and values."""
+def use_lean_layers(network: PreTrainedModel, checkpointing: bool = False) -> None:
+    """Let a network compute its layers in this file's way; parameters keep their names and values.
+
+    Args:
+        network: network whose layers are changed in place.
+        checkpointing: whether all of a layer is recomputed in the backward pass, so that it need not do so by itself.
+    """
     for module in network.modules():
         if type(module) in NORMS:
             module.__class__ = LeanRMSNorm
         elif type(module) in FEED_FORWARDS and isinstance(module.act_fn, (nn.SiLU, SiLUActivation)):
             module.__class__ = LeanMLP
+            cast(LeanMLP, module).recomputes = not checkpointing
         elif type(module) in ATTENTIONS:
             module.__class__ = ATTENTIONS[type(module)]

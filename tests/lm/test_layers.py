@@ -1,12 +1,14 @@
 """Norms, gated layers and attention that keep less compute what those of `transformers` do, and the same gradients."""
 
 import pickle
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from spiritlm_pl.contracts.batches import TokenBatch
 from spiritlm_pl.lm import attention, build, layers
@@ -59,6 +61,55 @@ def test_half_precision_is_as_close_to_exact_gradients_as_before(dtype: torch.dt
         _, grads = loss_and_gradients(model, half)
         off.append(sum(float((grads[name].double() - exact[name]).square().sum()) for name in exact) ** 0.5)
     assert 0 < off[1] < 1.2 * off[0]
+
+
+@pytest.mark.parametrize("smallest", [1.0, 1e-3, 0.0])  # without an inverse, the norm keeps its input
+def test_a_norm_that_keeps_its_output_has_the_exact_gradients(smallest: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden, factor = (torch.randn(3, 5000, 32, generator=generator) for _ in range(2))  # of several pieces
+    weight = torch.randn(32, generator=generator)
+    weight[3] = smallest
+    found = []
+    for dtype in (torch.float64, torch.float32):
+        norm = LlamaRMSNorm(32).to(dtype)
+        norm.weight.data.copy_(weight)
+        if dtype == torch.float32:
+            norm.__class__ = LeanRMSNorm
+        given = hidden.to(dtype).requires_grad_()
+        normed = norm(given)
+        found.append([normed, *torch.autograd.grad((normed * factor).sum(), [given, norm.weight])])
+        own_input = any(part.data_ptr() == given.data_ptr() for part in saved_of(norm, given))
+        assert dtype == torch.float64 or own_input == (smallest == 0)
+    for exact, lean in zip(*found, strict=True):
+        torch.testing.assert_close(lean.double(), exact, rtol=1e-4, atol=1e-3)
+
+
+def saved_of(compute: Callable[[Tensor], Tensor], given: Tensor) -> list[Tensor]:
+    """Return what a computation keeps for its backward pass."""
+    saved: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda part: saved.append(part) or part, lambda part: part):
+        compute(given)
+    return saved
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_gated_layer_computes_its_product_again_bit_by_bit(half: bool) -> None:
+    mlp = network("llama").model.layers[0].mlp
+    mlp.__class__ = LeanMLP
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(2, 7, 32, generator=generator)
+    found, sizes = [], []
+    for recomputes in (True, False):
+        mlp.recomputes = recomputes
+        mlp.zero_grad()
+        given = hidden.clone().requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            result = mlp(given)
+            sizes.append(sum(part.shape[-1] == 48 and part.numel() == 2 * 7 * 48 for part in saved_of(mlp, given)))
+        result.square().sum().backward()
+        found.append([result, given.grad, *(cast(Tensor, weight.grad) for weight in mlp.parameters())])
+    assert sizes == [2, 3]  # the two factors, and their product
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 def test_frozen_weights_get_no_gradient() -> None:
