@@ -10,7 +10,7 @@ where `spiritlm_pl.lm.grouped_attention` serves.
 Shapes: B rows, T tokens of a row, D features.
 """
 
-from contextlib import nullcontext
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -24,7 +24,7 @@ from transformers.models.mistral.modeling_mistral import MistralAttention, Mistr
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention, Qwen2MLP, Qwen2RMSNorm
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3MLP, Qwen3RMSNorm
 
-from spiritlm_pl.lm import attention
+from spiritlm_pl.lm import attention, kept
 from spiritlm_pl.lm.grouped_attention import grouped_attention
 
 PIECE = 2**18  # numbers of a piece of a norm
@@ -58,14 +58,14 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        kept, weight, scale = ctx.saved_tensors
-        size, wide_weight = kept.shape[-1], weight.float()
+        told, weight, scale = ctx.saved_tensors
+        size, wide_weight = told.shape[-1], weight.float()
         flat, inverse = grads[0].reshape(-1, size), wide_weight.reciprocal()
-        slopes = torch.empty_like(kept, dtype=ctx.dtype) if ctx.needs_input_grad[0] else None
+        slopes = torch.empty_like(told, dtype=ctx.dtype) if ctx.needs_input_grad[0] else None
         weight_grad = torch.zeros_like(wide_weight)
         for part in _pieces(flat):
             grad = flat[part].float()
-            normed = kept[part].float() * (inverse if ctx.divides else scale[part])
+            normed = told[part].float() * (inverse if ctx.divides else scale[part])
             slope = grad * normed
             weight_grad += slope.sum(0)
             if slopes is not None:
@@ -105,30 +105,6 @@ class _Gated(torch.autograd.Function):
         return torch.ops.aten.silu_backward(grads[0] * up, gate), activated.mul_(grads[0]), None
 
 
-def _recomputed(gated: Tensor, gate: Tensor, up: Tensor, activated: dict[str, Tensor]) -> Any:
-    """Return a context in which a layer that keeps the product of SiLU and gate keeps nothing, and computes it again.
-
-    Args:
-        gated: the product.
-        gate: input of SiLU.
-        up: the other factor.
-        activated: place for SiLU of `gate`, for the backward pass of the product itself.
-    """
-    place, size = gated.data_ptr(), gated.numel()
-    inputs = gate.detach(), up.detach()
-
-    def pack(kept: Tensor) -> Tensor | torch.Size:
-        return kept.shape if kept.data_ptr() == place and kept.numel() == size else kept
-
-    def unpack(kept: Tensor | torch.Size) -> Tensor:
-        if isinstance(kept, Tensor):
-            return kept
-        activated[SILU] = F.silu(inputs[0])
-        return (activated[SILU] * inputs[1]).view(kept)
-
-    return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
-
-
 class LeanRMSNorm(nn.Module):
     """RMSNorm with the parameters of that of `transformers`."""
 
@@ -143,6 +119,12 @@ class LeanRMSNorm(nn.Module):
         return cast(Tensor, _RMSNorm.apply(hidden, self.weight, self.variance_epsilon, dtype))
 
 
+def _call(layer: nn.Module, hidden: Tensor, make: Callable[[], Tensor] | None = None) -> Tensor:
+    """Compute `layer(hidden)`, in the form of `kept.product`."""
+    result: Tensor = layer(hidden)
+    return result
+
+
 class LeanMLP(nn.Module):
     """Gated feed-forward layer with the parts of that of `transformers`."""
 
@@ -150,15 +132,21 @@ class LeanMLP(nn.Module):
     up_proj: nn.Module
     down_proj: nn.Module
 
-    recomputes = True  # the input of the last product
+    recomputes = True  # what linear layers keep
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map (..., D) to (..., D)."""
-        gate, up = self.gate_proj(hidden), self.up_proj(hidden)
+        compute: Any = kept.product if self.recomputes else _call
+        gate, up = compute(self.gate_proj, hidden), compute(self.up_proj, hidden)
         activated: dict[str, Tensor] = {}
         gated = _Gated.apply(gate, up, activated)
-        with _recomputed(gated, gate, up, activated) if self.recomputes and gated.requires_grad else nullcontext():
-            result: Tensor = self.down_proj(gated)
+        inputs = gate.detach(), up.detach()
+
+        def make() -> Tensor:
+            activated[SILU] = F.silu(inputs[0])
+            return activated[SILU] * inputs[1]
+
+        result: Tensor = compute(self.down_proj, gated, make)
         return result
 
 
@@ -176,6 +164,7 @@ class LeanAttention(nn.Module):
     head_dim: int
     scaling: float
     attention_dropout: float
+    recomputes = True  # what linear layers keep
 
     def forward(
         self,
@@ -189,15 +178,16 @@ class LeanAttention(nn.Module):
         if bounds is None or not self._grouped(hidden_states, position_embeddings[0], bounds):
             given = kwargs if bounds is None else {**kwargs, "bounds": bounds}
             return super().forward(hidden_states, position_embeddings, attention_mask, **given)
-        tokens = hidden_states.shape[:-1].numel()
+        tokens, compute = hidden_states.shape[:-1].numel(), kept.product if self.recomputes else _call
         query, key, value = (
-            layer(hidden_states).view(tokens, -1, self.head_dim) for layer in (self.q_proj, self.k_proj, self.v_proj)
+            compute(layer, hidden_states).view(tokens, -1, self.head_dim)
+            for layer in (self.q_proj, self.k_proj, self.v_proj)
         )
         if hasattr(self, "q_norm"):  # Qwen 3
             query, key = self.q_norm(query), self.k_norm(key)
         parts = (part.to(torch.bfloat16) for part in (query, key, value))
         attended = grouped_attention(*parts, bounds.groups, self.scaling, bounds.rotations(*position_embeddings))
-        return self.o_proj(attended.view(*hidden_states.shape[:-1], -1)), None
+        return compute(self.o_proj, attended.view(*hidden_states.shape[:-1], -1)), None
 
     def _grouped(self, hidden: Tensor, cos: Tensor, bounds: attention.Packing) -> bool:
         """Whether `grouped_attention` can compute this."""
@@ -253,3 +243,4 @@ def use_lean_layers(network: PreTrainedModel, checkpointing: bool = False) -> No
             cast(LeanMLP, module).recomputes = not checkpointing
         elif type(module) in ATTENTIONS:
             module.__class__ = ATTENTIONS[type(module)]
+            cast(LeanAttention, module).recomputes = not checkpointing

@@ -93,7 +93,8 @@ def saved_of(compute: Callable[[Tensor], Tensor], given: Tensor) -> list[Tensor]
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_a_gated_layer_computes_its_product_again_bit_by_bit(half: bool) -> None:
+def test_a_gated_layer_computes_its_product_again_bit_by_bit(half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers.kept, "LARGE_INPUT", 1)
     mlp = network("llama").model.layers[0].mlp
     mlp.__class__ = LeanMLP
     generator = torch.Generator().manual_seed(0)
