@@ -103,12 +103,14 @@ class _ChunkedLoss(torch.autograd.Function):
             if bias_grad is not None:
                 bias_grad += slope.sum(0)
             slope = slope.to(hidden.dtype)
+            del logits, powers  # products take memory, too
             if hidden_grad is not None:
                 torch.mm(slope, matrix, out=hidden_grad[part])
             if weight_grad is not None:
                 _add_product(weight_grad, slope, hidden[part])
             if rows_grad is not None:
                 _add_product(rows_grad, slope[:, first : first + len(rows_grad)], hidden[part])
+            del slope
         ctx.formed = [hidden_grad, weight_grad, bias_grad, rows_grad]
         ctx.dtypes = [None if given is None else given.dtype for given in (weight, bias, rows)]
         ctx.mark_non_differentiable(losses)
