@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.activations import SiLUActivation
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP, LlamaRMSNorm
 from transformers.models.mistral.modeling_mistral import MistralAttention, MistralMLP, MistralRMSNorm
@@ -156,14 +156,16 @@ class LeanAttention(nn.Module):
     Everything else goes the way of the class that it is mixed into.
     """
 
-    q_proj: nn.Module
-    k_proj: nn.Module
-    v_proj: nn.Module
-    o_proj: nn.Module
-    config: PreTrainedConfig
+    q_proj: Any
+    k_proj: Any
+    v_proj: Any
+    o_proj: Any
+    q_norm: Any  # of Qwen 3 only
+    k_norm: Any
+    config: Any
     head_dim: int
     scaling: float
-    attention_dropout: float
+    attention_dropout: Any
     recomputes = True  # what linear layers keep
 
     def forward(
@@ -183,10 +185,11 @@ class LeanAttention(nn.Module):
             compute(layer, hidden_states).view(tokens, -1, self.head_dim)
             for layer in (self.q_proj, self.k_proj, self.v_proj)
         )
-        if hasattr(self, "q_norm"):  # Qwen 3
+        if hasattr(self, "q_norm"):
             query, key = self.q_norm(query), self.k_norm(key)
-        parts = (part.to(torch.bfloat16) for part in (query, key, value))
-        attended = grouped_attention(*parts, bounds.groups, self.scaling, bounds.rotations(*position_embeddings))
+        query, key, value = (part.to(torch.bfloat16) for part in (query, key, value))
+        turns = bounds.rotations(*position_embeddings)
+        attended = grouped_attention(query, key, value, bounds.groups, self.scaling, turns)
         return compute(self.o_proj, attended.view(*hidden_states.shape[:-1], -1)), None
 
     def _grouped(self, hidden: Tensor, cos: Tensor, bounds: attention.Packing) -> bool:
