@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from spiritlm_pl.contracts.check import Contract, checked
 from spiritlm_pl.contracts.data_modules import WaveformData
 from spiritlm_pl.modules.skipped_steps import RunningStatistics, SkippedSteps
+from spiritlm_pl.runtime.heap import keep_heap
 
 MODULE = "stage_module"  # key in a checkpoint; DeepSpeed uses "module" itself
 
@@ -70,7 +71,7 @@ class StageModule(LightningModule):
         return "test" if self.trainer.testing else "val"
 
     def on_fit_start(self) -> None:
-        """Refuse weights that an optimizer would leave where they are.
+        """Refuse weights that an optimizer would leave where they are, and keep freed memory between steps on a CPU.
 
         A number in bfloat16 has 8 significant bits: near 1.0, where norms begin, a step smaller than 0.002 is rounded
         away. DeepSpeed's optimizers keep float32 copies of the weights; plain ones step the weights themselves.
@@ -78,6 +79,8 @@ class StageModule(LightningModule):
         Raises:
             ValueError: if a weight that is trained is in half precision without DeepSpeed.
         """
+        if self.trainer.strategy.root_device.type == "cpu":
+            keep_heap()
         if isinstance(self.trainer.strategy, DeepSpeedStrategy):
             return
         for name, weight in self.named_parameters():

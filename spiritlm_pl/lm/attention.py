@@ -2,31 +2,31 @@
 
 A row holds several documents. With a dense (T, T) block mask, each of them would cost attention over the whole row.
 Here the bounds of the documents travel through the model as a keyword argument, and each document attends to itself
-only: on CUDA with one variable-length flash kernel, elsewhere with one causal call per document and no mask. The
-kernels support neither capped scores (Gemma 2) nor attention sinks (GPT-OSS); for these, scores and weights are
-computed by plain matrix products, document by document.
+only: on CUDA with one variable-length flash kernel, in bfloat16 on a CPU with products over documents of about the same
+length (`spiritlm_pl.lm.grouped_attention`), elsewhere with one causal call per document and no mask. The kernels
+support neither capped scores (Gemma 2) nor attention sinks (GPT-OSS); for these, scores and weights are computed by
+plain matrix products, document by document.
 
 Shapes: B rows, T tokens of a row, N = B * T, H heads, K key-value heads, D head dimension.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, cast
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from spiritlm_pl.contracts.batches import TokenBatch
+from spiritlm_pl.lm.grouped_attention import Rotation, grouped_attention, rotations
+from spiritlm_pl.lm.groups import Groups
 
 NAME = "spiritlm_packed"
-MATMUL_LIMIT = 1024  # documents up to this length use plain matrix products on a CPU in bf16, where these are faster
-RECOMPUTED_FROM = 256  # from this length on, their weights are computed again in the backward pass instead of kept
 
 varlen_attn: Callable[..., Any] | None
 try:
@@ -47,11 +47,35 @@ class Packing:
 
     cu_seqlens: Tensor
     lengths: list[int]
+    _rotations: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)  # tables, what they gave
 
     @property
     def longest(self) -> int:
         """Number of tokens of the longest document."""
         return max(self.lengths)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """The documents in groups of about the same length, on the CPU; made once a batch."""
+        return Groups.of(self.lengths)
+
+    def rotations(self, cos: Tensor, sin: Tensor) -> list[Rotation]:
+        """Return the rotations of the groups; all layers that get the same tables share them.
+
+        Args:
+            cos: cosines (B or 1, T, D) of the positions, as `transformers` gives them to its layers.
+            sin: their sines, likewise.
+        """
+        if not self._rotations or self._rotations[0] is not cos:
+            num = sum(self.lengths) // cos.shape[1]
+            tables = (table.expand(num, -1, -1).flatten(0, 1) for table in (cos, sin))
+            self._rotations[:] = [cos, rotations(self.groups, *tables)]
+        found: list[Rotation] = self._rotations[1]
+        return found
+
+    def within(self, window: int | None) -> bool:
+        """Whether every token of a document sees all tokens before it through a window; None for no window."""
+        return window is None or self.longest <= window
 
 
 def packing(batch: TokenBatch, cross_documents: bool = False) -> Packing:
@@ -117,7 +141,8 @@ def document_attention(
             window_size=(back, 0),
             enable_gqa=grouped,
         )
-    by_matmul = query.dtype == torch.bfloat16 and query.device.type == "cpu" and not dropout
+    if grouping_pays(query.dtype, query.device.type, dropout) and bounds.within(window) and not plain:
+        return grouped_attention(query, key, value, bounds.groups, scale)
     pieces = []
     parts = (part.transpose(0, 1).split(bounds.lengths, dim=1) for part in (query, key, value))
     for one_query, one_key, one_value in zip(*parts, strict=True):  # (H, L, D), (K, L, D), (K, L, D)
@@ -125,8 +150,6 @@ def document_attention(
         mask = None if window is None or length <= window else _window_mask(length, window, query.device)
         if plain:
             attended = plain_attention(one_query, one_key, one_value, scale, mask, dropout, softcap, sinks)
-        elif by_matmul and mask is None and length <= MATMUL_LIMIT:
-            attended = _matmul_attention(one_query, one_key, one_value, scale)
         else:
             attended = F.scaled_dot_product_attention(
                 one_query[None],
@@ -140,6 +163,11 @@ def document_attention(
             )[0]
         pieces.append(attended.transpose(0, 1))
     return torch.cat(pieces)
+
+
+def grouping_pays(dtype: torch.dtype, device: str, dropout: float) -> bool:
+    """Whether `grouped_attention` computes this, which in bfloat16 on a CPU is faster than torch's kernel."""
+    return dtype == torch.bfloat16 and device == "cpu" and not dropout
 
 
 def plain_attention(
@@ -188,60 +216,6 @@ def plain_attention(
     if sinks is not None:
         weights = weights[..., :-1]
     return F.dropout(weights.to(value.dtype), dropout) @ value
-
-
-def _matmul_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-    """Compute causal attention (H, L, D) by matrix products: on a CPU in bf16, 2 to 4 times as fast as flash."""
-    if query.shape[1] >= RECOMPUTED_FROM and torch.is_grad_enabled():
-        return cast(Tensor, _RecomputedAttention.apply(query, key, value, scale))
-    key, value = _repeated(key, value, query.shape[0] // key.shape[0])
-    return _weights(query, key, scale) @ value
-
-
-def _repeated(key: Tensor, value: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    return (key, value) if groups == 1 else (key.repeat_interleave(groups, 0), value.repeat_interleave(groups, 0))
-
-
-def _weights(query: Tensor, key: Tensor, scale: float) -> Tensor:
-    """Weights (H, L, L) of causal attention."""
-    future = _future(query.shape[1], query.dtype)
-    return torch.baddbmm(future, query, key.transpose(1, 2), alpha=scale).softmax(-1)
-
-
-class _RecomputedAttention(torch.autograd.Function):
-    """Causal attention (H, L, D) that computes its weights (H, L, L) again in the backward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        ctx.save_for_backward(query, key, value)
-        ctx.scale = scale
-        key, value = _repeated(key, value, query.shape[0] // key.shape[0])
-        return _weights(query, key, scale) @ value
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        query, key, value = ctx.saved_tensors
-        groups = query.shape[0] // key.shape[0]
-        key, value = _repeated(key, value, groups)
-        weights = _weights(query, key, ctx.scale)
-        value_grad = weights.transpose(1, 2) @ grads[0]
-        slope = torch._softmax_backward_data(grads[0] @ value.transpose(1, 2), weights, -1, weights.dtype)
-        query_grad = torch.bmm(slope, key).mul_(ctx.scale)
-        key_grad = torch.bmm(slope.transpose(1, 2), query).mul_(ctx.scale)
-        if groups > 1:
-            key_grad, value_grad = (grad.unflatten(0, (-1, groups)).sum(1) for grad in (key_grad, value_grad))
-        return query_grad, key_grad, value_grad, None
-
-
-@lru_cache(maxsize=1)
-def _all_future(dtype: torch.dtype) -> Tensor:
-    return torch.full((MATMUL_LIMIT, MATMUL_LIMIT), -torch.inf, dtype=dtype).triu_(1)
-
-
-def _future(length: int, dtype: torch.dtype) -> Tensor:
-    """Return what is added to the scores (L, L): 0 for the past, minus infinity for the future."""
-    return _all_future(dtype)[:length, :length]
 
 
 def _window_mask(length: int, window: int, device: torch.device) -> Tensor:

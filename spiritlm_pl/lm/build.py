@@ -194,7 +194,7 @@ def build_network(settings: LanguageModelConfig, vocabulary: Vocabulary, bits: i
         options = {} if bits is None else {"quantization_config": quantization(bits)}
         network = load_whole(folder, config=config, dtype=dtype, attn_implementation=implementation, **options)
     _let_head_compute_loss(network, settings.loss)
-    use_lean_layers(network)
+    use_lean_layers(network, settings.gradient_checkpointing)
     if settings.gradient_checkpointing:
         # versions of transformers 5 have one or the other name for it
         enable = getattr(network, "activation_checkpointing_enable", network.gradient_checkpointing_enable)

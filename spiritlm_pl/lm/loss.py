@@ -82,21 +82,19 @@ class _ChunkedLoss(torch.autograd.Function):
         offset = None if bias is None else bias.to(hidden.dtype)
         for start in range(0, len(hidden), chunk):
             part = slice(start, start + chunk)
-            logits = F.linear(hidden[part], matrix, offset)  # (m, V)
-            logits = logits if own == Logits() else own(logits.float())
-            logs = logits.log_softmax(-1, dtype=torch.float32)
+            logits = own(F.linear(hidden[part], matrix, offset).float())  # (m, V)
             columns = targets[part, None]
-            losses[part] = -logs.gather(1, columns).squeeze(1)
-            log_z = logits.gather(1, columns).float() - logs.gather(1, columns)
+            chosen, largest = logits.gather(1, columns), logits.amax(-1, keepdim=True)
+            inner = own.slope(logits)
+            powers = logits.sub_(largest).exp_()  # in the place of the logits, and then of their gradient
+            sums = powers.sum(-1, keepdim=True)
+            losses[part] = (sums.log() + (largest - chosen)).squeeze(1)
+            log_z = sums.log() + largest
             terms = losses[part] + z_loss * log_z.squeeze(1).square() if z_loss else losses[part]
             total += (terms if weights is None else terms * weights[part]).sum()
             if not (need_hidden or need_weight or need_bias or need_rows):
                 continue
-            inner = own.slope(logits)
-            del logits
-            slope = logs.exp_()  # softmax; becomes the gradient of the logits
-            if z_loss:
-                slope.mul_(1 + 2 * z_loss * log_z)
+            slope = powers.mul_((1 + 2 * z_loss * log_z) / sums)
             slope.scatter_add_(1, columns, torch.full_like(columns, -1, dtype=slope.dtype))
             if inner is not None:
                 slope.mul_(inner)
@@ -105,12 +103,14 @@ class _ChunkedLoss(torch.autograd.Function):
             if bias_grad is not None:
                 bias_grad += slope.sum(0)
             slope = slope.to(hidden.dtype)
+            del logits, powers  # products take memory, too
             if hidden_grad is not None:
                 torch.mm(slope, matrix, out=hidden_grad[part])
             if weight_grad is not None:
                 _add_product(weight_grad, slope, hidden[part])
             if rows_grad is not None:
                 _add_product(rows_grad, slope[:, first : first + len(rows_grad)], hidden[part])
+            del slope
         ctx.formed = [hidden_grad, weight_grad, bias_grad, rows_grad]
         ctx.dtypes = [None if given is None else given.dtype for given in (weight, bias, rows)]
         ctx.mark_non_differentiable(losses)
