@@ -157,7 +157,7 @@ def own_config(values: Mapping[str, Any]) -> OwnConfig | None:
     right = all(name in values and values[name] in allowed for name, allowed in fixed.items())
     right = right and all(values[name] in allowed for name, allowed in NEUTRAL.items() if name in values)
     right = right and all(type(size) is int and size > 0 for size in (*sizes, head_dim))
-    right = right and all(type(number) in (float, int) and number > 0 for number in numbers)
+    right = right and all(isinstance(number, float | int) and number is not True and number > 0 for number in numbers)
     flags = [values.get(name) for name in ("tie_word_embeddings", *family.biased)]
     right = right and all(type(flag) is bool for flag in flags)
     right = right and rotation == {"rope_type": "default", "rope_theta": values.get("rope_theta")}
