@@ -188,6 +188,16 @@ def test_weights_that_never_change_are_not_compared(monkeypatch: pytest.MonkeyPa
     assert packed_model(model) is found
 
 
+def test_a_promise_packs_anew_what_was_packed_before() -> None:
+    model: Any = network()
+    before = packed_model(model)
+    model.model.layers[0].mlp.down_proj.weight.data.neg_()  # as PEFT's merge, before any promise
+    packing.promise_fixed(model)
+    found = packed_model(model)
+    assert before is not None and found is not None and found is not before
+    assert packed_model(model) is found
+
+
 def test_weights_that_are_trained_are_not_kept() -> None:
     model = network().requires_grad_()
     assert packed_model(model) is not packed_model(model)
