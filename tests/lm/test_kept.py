@@ -104,3 +104,22 @@ def test_adapted_layers_keep_their_way(told: list[Any]) -> None:
         kept.product(nn.Linear(8, 12).bfloat16(), torch.randn(4, 8).bfloat16())
     kept.product(nn.Linear(8, 12), torch.randn(4, 8))
     assert not told
+
+
+class Sharded(nn.Parameter):
+    """Weight of another class, as those of FSDP2 are."""
+
+
+@pytest.mark.parametrize("by", ["ZeRO-3", "FSDP2"])
+def test_layers_of_sharded_weights_keep_their_way(by: str, told: list[Any]) -> None:
+    layer, hidden = nn.Linear(8, 12), torch.randn(4, 8).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        kept.product(layer, hidden)
+        assert told
+        told.clear()
+        if by == "ZeRO-3":
+            layer.weight.ds_id = 0  # type: ignore[attr-defined]
+        else:
+            layer.weight = Sharded(layer.weight.detach())
+        kept.product(layer, hidden)
+    assert not told
