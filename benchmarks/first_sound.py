@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text
 from spiritlm_pl.generation.waveform_stream import CHUNK_FRAMES
 from spiritlm_pl.runtime.inference import prepare
-from spiritlm_pl.serve.session import Session
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.hifigan import HiFiGANConfig, HiFiGANVocoder
@@ -95,7 +95,10 @@ def measure(options: argparse.Namespace) -> None:
         prepare(vocoder, "cpu")
         network = LlamaForCausalLM(config).eval().requires_grad_(False).to(getattr(torch, options.dtype))
         model = SpiritLM(network, words, vocabulary, None, vocoder)
-        Session(model)
+        with suppress(ImportError):  # earlier versions lack it
+            from spiritlm_pl.generation.packing import promise_fixed
+
+            promise_fixed(network)
         answer(model, 0, 5)  # which packs the weights
         answers = [answer(model, seed, options.new_tokens) for seed in range(options.answers)]
         found[size] = {name: [each[name] for each in answers] for name in FIGURES}

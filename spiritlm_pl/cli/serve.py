@@ -70,12 +70,14 @@ def serve(
     if find_spec("gradio") is None:
         raise ModuleNotFoundError('spiritlm serve needs gradio: pip install "spiritlm-pl[serve]"')
     with listen(host, port) as listener, TemporaryDirectory(prefix="spiritlm-") as folder:
+        from spiritlm_pl.generation.packing import promise_fixed
         from spiritlm_pl.serve.app import build_app
         from spiritlm_pl.serve.session import Limits, Session
 
         limits = Limits(max_seconds=max_seconds, max_megabytes=max_megabytes, max_concurrent=max_concurrent)
         spirit_lm = load_model(model, variant, device, dtype, bits, vocoder, adapter, lm)
         session = Session(spirit_lm, limits)
+        promise_fixed(spirit_lm.model)  # nobody else has it
         session.warm_up()
         app = build_app(session, Path(folder))
         print(f"spiritlm: serving {model} at http://{host}:{listener.getsockname()[1]} (Ctrl-C ends it)", flush=True)

@@ -10,7 +10,6 @@ Shapes: B batch, T tokens, D hidden size, E head dimension, V rows of the embedd
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from json import JSONDecodeError
@@ -209,9 +208,9 @@ def read_own_model(folder: str | Path, num_rows: int) -> OwnModel | None:
         ValueError: if a file has another checksum than its folder says, or a weight is not finite.
     """
     folder = Path(folder)
-    if (folder / ADAPTER_FILE).exists() or not torch.backends.mkldnn.is_available():
+    if (folder / ADAPTER_FILE).exists() or not _has_products():
         return None
-    with suppress(OSError, SafetensorError, JSONDecodeError, UnicodeDecodeError, LookupError, TypeError):
+    try:
         values = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         config = own_config(values) if isinstance(values, dict) else None
         if config is None or config.vocab_size != num_rows:
@@ -221,9 +220,23 @@ def read_own_model(folder: str | Path, num_rows: int) -> OwnModel | None:
             return None
         check_folder(folder)
         weights = {name: weight for file in files for name, weight in load_file(file).items()}
-        check_finite(weights, folder)
-        return OwnModel(config, _packed(config, weights))
-    return None  # for transformers to tell what is damaged
+    except (OSError, SafetensorError, JSONDecodeError, UnicodeDecodeError, LookupError, TypeError):
+        return None  # for transformers to tell what is damaged
+    check_finite(weights, folder)
+    return OwnModel(config, _packed(config, weights))
+
+
+def _has_products() -> bool:
+    """Whether torch as it was built, on this processor, has the products with packed weights: they are tried."""
+    weight = torch.arange(-32, 32, dtype=torch.float32).view(8, 8)
+    rows = weight[:2] + 0.5
+    try:
+        layer = PackedLinear([weight], [None])
+        found = torch.cat([layer(rows), layer(rows, rows)])
+    except (AttributeError, RuntimeError):  # there is no such operation, or it does not serve here
+        return False
+    product = F.linear(rows, weight)
+    return torch.allclose(found, torch.cat([product, product + rows]))
 
 
 def _weight_files(folder: Path) -> list[Path]:

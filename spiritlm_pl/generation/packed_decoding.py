@@ -48,7 +48,8 @@ class PackedDecoding:
         self, packed: PackedModel, mask: Tensor, room: int, allowed: Tensor, read: Reader | None = None
     ) -> None:
         """Work out positions and masks; the first call reads the prompts."""
-        self.packed, self.mask, self.room, self.read = packed, mask, room, read or self._read
+        # A bound method in place of None would be a cycle, which holds keys and values until garbage is collected.
+        self.packed, self.mask, self.room, self.read = packed, mask, room, read
         few = 2 * int(allowed.sum()) < len(allowed)
         self.allowed = allowed.nonzero().squeeze(1) if few else None
         self.num_rows = len(allowed)
@@ -65,7 +66,7 @@ class PackedDecoding:
         if self.keys:
             return self._next(tokens[:, -1], tokens.shape[1] - 1)
         self.head = self.packed.head(self.allowed)
-        logits, self.keys, self.values = self.read(tokens)
+        logits, self.keys, self.values = (self.read or self._read)(tokens)
         return logits.float()
 
     def _read(self, prompts: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:

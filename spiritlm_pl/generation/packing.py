@@ -62,6 +62,7 @@ _fixed: "weakref.WeakSet[PreTrainedModel]" = weakref.WeakSet()
 
 def promise_fixed(model: PreTrainedModel) -> None:
     """Promise that weights and parts of a model never change again, so that they are not compared at every answer."""
+    _packed.pop(model, None)  # they may have changed since they were packed
     _fixed.add(model)
 
 

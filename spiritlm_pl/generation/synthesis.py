@@ -15,7 +15,7 @@ from spiritlm_pl.generation.codebooks import FrameReader, codebook_frames
 from spiritlm_pl.generation.types import Speech
 from spiritlm_pl.generation.unit_stream import UnitStream
 from spiritlm_pl.generation.vocode import SpokenUnits, Voice, device_of, speak, speak_continuation, spoken_units
-from spiritlm_pl.generation.waveform_stream import Chunks, WaveformAtTheEnd, WaveformStream
+from spiritlm_pl.generation.waveform_stream import Chunks, WaveformAtTheEnd, WaveformStream, check_stream
 from spiritlm_pl.streams import UNIT
 from spiritlm_pl.vocabulary import Vocabulary
 from spiritlm_pl.vocoder.config import check_vocoder
@@ -112,7 +112,7 @@ class UnitSynthesis:
         """Return a `UnitStream`, or the waveform at the end where the vocoder cannot speak a window of frames."""
         if isinstance(self.vocoder, StreamingVocoder):
             return UnitStream(self.vocoder, self.vocabulary, self.voice, before, chunk_frames, lookahead)
-        Chunks(chunk_frames, lookahead)  # which checks them
+        check_stream(chunk_frames, lookahead)
         if before is None:
             return WaveformAtTheEnd(self.speak)
         return WaveformAtTheEnd(partial(self.speak_after, before))

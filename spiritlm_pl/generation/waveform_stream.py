@@ -13,6 +13,18 @@ CHUNK_FRAMES = 10  # smallest number of frames synthesised at a time: 0.4 s of t
 FIRST_FRAMES = 4  # of the first waveform, so that it is heard soon
 
 
+def check_stream(chunk_frames: int, lookahead: int | None) -> None:
+    """Check the numbers of frames of a stream.
+
+    Raises:
+        ValueError: if one is out of its range.
+    """
+    if chunk_frames < 1 or (lookahead is not None and lookahead < 0):
+        raise ValueError(
+            f"chunk_frames must be at least 1 and lookahead at least 0, but are {chunk_frames} and {lookahead} instead"
+        )
+
+
 class Chunks:
     """Numbers of frames that are waited for: few for the first waveform, and one more for each that follows.
 
@@ -32,11 +44,7 @@ class Chunks:
 
     def __init__(self, chunk_frames: int, lookahead: int | None) -> None:
         """Start before the first waveform."""
-        if chunk_frames < 1 or (lookahead is not None and lookahead < 0):
-            raise ValueError(
-                "chunk_frames must be at least 1 and lookahead at least 0, "
-                f"but are {chunk_frames} and {lookahead} instead"
-            )
+        check_stream(chunk_frames, lookahead)
         self.chunk_frames = chunk_frames
         self.fewest = min(FIRST_FRAMES, chunk_frames)
 

@@ -43,7 +43,8 @@ def product(layer: nn.Module, hidden: Tensor, make: Callable[[], Tensor] | None 
         make: function that makes the input again, bit by bit; None keeps the input.
     """
     again = make is not None and hidden.numel() >= LARGE_INPUT
-    copies = _copies_weight(layer, hidden)
+    # A copy of an input that is not contiguous might have the shape of the weight, and be taken for it.
+    copies = hidden.is_contiguous() and _copies_weight(layer, hidden)
     if not torch.is_grad_enabled() or not (again or copies):
         plain: Tensor = layer(hidden)
         return plain

@@ -2,8 +2,9 @@
 
 The norm of Llama and its relatives (RMSNorm, arXiv 1910.07467) is written there as a chain of six operations, whose
 intermediate results all stay until the backward pass, and under autocast each linear layer after it makes and keeps a
-half-precision copy of its output of its own. Here the input and one number a token are kept, the result has the type in
-which the next layers compute, and the backward pass has its formula. The gated layer (SwiGLU, arXiv 2002.05202)
+half-precision copy of its output of its own. Here one number a token is kept beside the output, which the next layers
+keep anyway, where the input is in float32 on a CPU, and beside the input elsewhere; the result has the type in which
+the next layers compute, and the backward pass has its formula. The gated layer (SwiGLU, arXiv 2002.05202)
 computes the activation again instead of keeping it. Attention rotates queries and keys and attends in one operation,
 where `spiritlm_pl.lm.grouped_attention` serves.
 

@@ -27,7 +27,6 @@ from spiritlm_pl.generation import (
 )
 from spiritlm_pl.generation.codebooks import joined_speech
 from spiritlm_pl.generation.codec import nothing_to_speak
-from spiritlm_pl.generation.packing import promise_fixed
 from spiritlm_pl.generation.prompt import Prompt
 from spiritlm_pl.generation.stopping import Progress
 from spiritlm_pl.generation.stream import Segment, encode_segments
@@ -140,7 +139,6 @@ class Session:
     def __init__(self, spirit_lm: SpiritLM, limits: Limits | None = None) -> None:
         """Keep the model."""
         self.spirit_lm, self.limits = spirit_lm, limits or Limits()
-        promise_fixed(spirit_lm.model)
         vocoder = spirit_lm.vocoder
         self.speakers = vocoder.config.speakers if isinstance(vocoder, Vocoder) else ()
         self.styles = vocoder.config.styles if isinstance(vocoder, Vocoder) else ()

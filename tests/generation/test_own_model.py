@@ -18,9 +18,10 @@ from transformers import (
 )
 
 from spiritlm_pl.cli.main import run
-from spiritlm_pl.generation import GenerationSettings, LoadOptions, SpiritLM, Text
+from spiritlm_pl.generation import GenerationSettings, LoadOptions, SpiritLM, Text, own_model
 from spiritlm_pl.generation.logits import Temperature, TopK, TopP
 from spiritlm_pl.generation.own_model import OwnModel, read_own_model
+from spiritlm_pl.generation.packed_weights import PackedLinear
 from spiritlm_pl.generation.prompt import Prompt
 from spiritlm_pl.generation.sampling import AnyModel, continue_tokens, stream_tokens
 from spiritlm_pl.lm.folder import save_lm, write_model
@@ -182,6 +183,29 @@ def test_windows_are_left_to_transformers(tmp_path: Path) -> None:
 
 def test_another_embedding_is_left_to_transformers(written: Path) -> None:
     assert read_own_model(written, ROWS + 1) is None
+
+
+@pytest.mark.parametrize("lack", [AttributeError("no such operation"), RuntimeError("not on this processor"), None])
+def test_a_processor_without_the_products_leaves_all_to_transformers(
+    lack: Exception | None, written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def product(self: PackedLinear, rows: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
+        if lack is not None:
+            raise lack
+        return torch.zeros(len(rows), 8)
+
+    monkeypatch.setattr(PackedLinear, "__call__", product)
+    assert read_own_model(written, ROWS) is None
+
+
+@pytest.mark.parametrize("mistake", [KeyError, TypeError])
+def test_a_mistake_in_packing_shows(mistake: type[Exception], written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def packed(*given: Any) -> None:
+        raise mistake("ours")
+
+    monkeypatch.setattr(own_model, "_packed", packed)
+    with pytest.raises(mistake, match="ours"):
+        read_own_model(written, ROWS)
 
 
 def test_weights_must_be_finite(written: Path) -> None:

@@ -1,5 +1,7 @@
 """Decoding with packed weights gives what `generate` of `transformers` gives, and follows changes of the weights."""
 
+import gc
+import weakref
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -188,6 +190,16 @@ def test_weights_that_never_change_are_not_compared(monkeypatch: pytest.MonkeyPa
     assert packed_model(model) is found
 
 
+def test_a_promise_packs_anew_what_was_packed_before() -> None:
+    model: Any = network()
+    before = packed_model(model)
+    model.model.layers[0].mlp.down_proj.weight.data.neg_()  # as PEFT's merge, before any promise
+    packing.promise_fixed(model)
+    found = packed_model(model)
+    assert before is not None and found is not None and found is not before
+    assert packed_model(model) is found
+
+
 def test_weights_that_are_trained_are_not_kept() -> None:
     model = network().requires_grad_()
     assert packed_model(model) is not packed_model(model)
@@ -248,6 +260,26 @@ def test_answers_are_the_same_when_room_grows(least: int, monkeypatch: pytest.Mo
     ours = answers(model), answers(model, greedy=False, top_p=0.9)
     monkeypatch.setattr(network_decoding, "packed_model", lambda model: None)
     assert ours == (answers(model), answers(model, greedy=False, top_p=0.9))
+
+
+@pytest.mark.parametrize("packed_reader", [True, False])
+def test_keys_and_values_are_freed_with_the_answer(packed_reader: bool) -> None:
+    model = network()
+    found = packed_model(model)
+    assert found is not None
+    tokens = torch.tensor([PROMPTS[0]])
+    mask = torch.ones_like(tokens, dtype=torch.bool)
+    read = None if packed_reader else own_reader(model, mask, DynamicCache(config=model.config))
+    gc.disable()  # which would find a cycle late, and at any time
+    try:
+        decoding = PackedDecoding(found, mask, 1, torch.ones(VOCABULARY.num_rows, dtype=torch.bool), read)
+        decoding(tokens)
+        kept = weakref.ref(decoding.keys[0])
+        assert kept() is not None
+        del decoding, read
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_memory_grows_with_the_answer_and_not_with_its_limit() -> None:

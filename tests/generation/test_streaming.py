@@ -180,6 +180,8 @@ def test_a_vocoder_that_speaks_no_window_is_heard_at_the_end_of_a_stretch(words)
         *told, end = model.stream(prompt, "speech", settings)
         assert end == StreamEnd("length") and len(told) == 1
         assert torch.equal(told[0].piece.waveform, answer[0].waveform) and len(answer[0].waveform)
+    with pytest.raises(ValueError, match="chunk_frames must be at least 1 .* but are 0 and None instead"):
+        list(model.stream([Text("the cat")], "speech", settings, 0))
 
 
 def test_nothing_is_computed_once_nobody_wants_the_rest(words):

@@ -60,6 +60,21 @@ def test_values_and_gradients_do_not_change(
     assert all(torch.equal(one, other) for one, other in zip(found, plain, strict=True))
 
 
+@pytest.mark.parametrize("make", [False, True])
+def test_a_copy_of_an_input_is_not_taken_for_the_weight(
+    make: bool, told: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(8, 8, bias=False)
+    given = torch.randn(2, 8, 4).transpose(1, 2)  # copied for the product, to as many tokens as features
+    found = results(layer, given, True, make)
+    assert not any(isinstance(part, kept._Weight) for part in told)
+    monkeypatch.setattr(kept, "LARGE_INPUT", 10**9)
+    monkeypatch.setattr(kept, "LARGE_WEIGHT", 10**9)
+    plain = results(layer, given, True, make)
+    assert all(torch.equal(one, other) for one, other in zip(found, plain, strict=True))
+
+
 def test_a_copy_of_a_weight_is_not_held_by_autocast(told: list[Any]) -> None:
     layer = nn.Linear(8, 12, bias=False)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -88,4 +103,23 @@ def test_adapted_layers_keep_their_way(told: list[Any]) -> None:
         kept.product(Adapted(8, 12), torch.randn(4, 8).bfloat16())
         kept.product(nn.Linear(8, 12).bfloat16(), torch.randn(4, 8).bfloat16())
     kept.product(nn.Linear(8, 12), torch.randn(4, 8))
+    assert not told
+
+
+class Sharded(nn.Parameter):
+    """Weight of another class, as those of FSDP2 are."""
+
+
+@pytest.mark.parametrize("by", ["ZeRO-3", "FSDP2"])
+def test_layers_of_sharded_weights_keep_their_way(by: str, told: list[Any]) -> None:
+    layer, hidden = nn.Linear(8, 12), torch.randn(4, 8).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        kept.product(layer, hidden)
+        assert told
+        told.clear()
+        if by == "ZeRO-3":
+            layer.weight.ds_id = 0  # type: ignore[attr-defined]
+        else:
+            layer.weight = Sharded(layer.weight.detach())
+        kept.product(layer, hidden)
     assert not told

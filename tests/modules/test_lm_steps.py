@@ -13,9 +13,10 @@ from spiritlm_pl.callbacks.throughput import Throughput
 from spiritlm_pl.data.collate import LossOn
 from spiritlm_pl.lm.build import LanguageModelConfig
 from spiritlm_pl.lm.schedule import Cosine
+from spiritlm_pl.modules import stage
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.modules.skipped_steps import TrainingDivergedError
-from spiritlm_pl.modules.stage import check_clipping
+from spiritlm_pl.modules.stage import StageModule, check_clipping
 from spiritlm_pl.modules.strategy import Zero3Strategy
 
 LLAMA = {
@@ -176,6 +177,16 @@ def test_norms_move_at_the_published_learning_rate_in_what_bfloat16_is_offered(
         weight.grad = torch.ones_like(weight)
         optimizer.step()
     assert torch.equal(weight.detach().float(), norms.before)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_freed_memory_stays_for_the_next_step_on_a_cpu(device, monkeypatch):
+    told = []
+    monkeypatch.setattr(stage, "keep_heap", lambda: told.append(device))
+    module = StageModule()
+    module.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(device)))
+    module.on_fit_start()
+    assert told == ["cpu"] * (device == "cpu")
 
 
 @pytest.mark.parametrize(

@@ -347,6 +347,7 @@ def test_an_answer_does_not_touch_the_global_random_state(client):
 def test_after_warming_up_no_weights_are_packed_for_a_user(spirit_lm, monkeypatch):
     model = copy(spirit_lm)
     model.network = deepcopy(spirit_lm.model).requires_grad_(False)
+    packing.promise_fixed(model.model)
     session = Session(model)
     session.warm_up()
     assert packing.packed_model(model.model) is not None

@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 
 from spiritlm_pl.cli.serve import LOCAL, listen, load_model, serve
+from spiritlm_pl.generation import packing
 from spiritlm_pl.runtime.checkpoint import save_network
+from spiritlm_pl.serve.session import Session
 from spiritlm_pl.vocoder.warm_start import with_voices
 
 
@@ -63,3 +65,18 @@ def test_the_published_release_needs_a_model_folder_for_another_vocoder(tmp_path
     (tmp_path / "speech_tokenizer").mkdir()
     with pytest.raises(ValueError, match="--vocoder must be left out for the published release"):
         load_model(tmp_path, device="cpu", vocoder=tmp_path)
+
+
+def test_only_the_command_promises_that_its_weights_stay(model_folder, monkeypatch):
+    loaded = load_model(model_folder, device="cpu")
+    network = loaded.model.requires_grad_(False)
+    Session(loaded).warm_up()
+    before = packing.packed_model(network)
+    network.model.norm.weight.data.neg_()
+    assert before is not None and packing.packed_model(network) is not before
+    monkeypatch.setattr("spiritlm_pl.cli.serve.load_model", lambda *given: loaded)
+    monkeypatch.setattr("spiritlm_pl.serve.app.build_app", lambda session, folder: None)
+    monkeypatch.setattr("spiritlm_pl.cli.serve.run_server", lambda app, listener: None)
+    serve(model_folder, port=0)
+    monkeypatch.setattr(packing, "fingerprint", None)  # which compares weights
+    assert packing.packed_model(network) is not None
