@@ -18,7 +18,8 @@ def perplexity(
 ) -> None:
     """Measure the perplexity of texts under language models: what is kept of a text model that has learnt speech?
 
-    Weights are float32. A model that was trained here is asked with [Text] before each document.
+    Weights are float32. A model that was trained here is asked with [Text] before each document. The first word of a
+    document is given to all models, and is not scored.
 
     Examples:
         spiritlm evaluate perplexity '{before: FOLDER, after: runs/mine/export}' '[held_out.txt]' perplexity.json
