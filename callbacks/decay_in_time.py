@@ -25,6 +25,8 @@ class DecayInTime(Callback):
         fewest_steps: number of steps that must have been timed before the number is set.
     """
 
+    tells_total_steps = True  # to a schedule that is made without a number of steps
+
     def __init__(self, margin: float = 0.02, fewest_steps: int = 20) -> None:
         """Keep the settings.
 
@@ -54,9 +56,13 @@ class DecayInTime(Callback):
         """Check the schedule, and set the number of steps again in a resumed run.
 
         Raises:
-            ValueError: if the learning rate follows another schedule.
+            ValueError: if the learning rate follows another schedule, or nothing tells when the run ends.
         """
-        _schedule(trainer)
+        if _schedule(trainer).total_steps is None and _timer(trainer) is None:
+            raise ValueError(
+                "trainer.max_time or trainer.max_steps must be given for DecayInTime, but both are missing: the learning "
+                "rate would never decay"
+            )
         self._ends.clear()
         if self.total_steps is not None:
             trainer.fit_loop.epoch_loop.max_steps = self.total_steps

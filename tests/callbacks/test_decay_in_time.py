@@ -109,6 +109,8 @@ def test_a_resumed_run_keeps_its_number_of_steps(clock: list[float], tmp_path: P
 def test_what_cannot_be_is_told(clock: list[float]) -> None:
     with pytest.raises(ValueError, match="schedule must be WarmupStableDecay for DecayInTime"):
         fit(Slow(clock, Constant(2)))
+    with pytest.raises(ValueError, match="trainer.max_time or trainer.max_steps must be given for DecayInTime"):
+        fit(Slow(clock, WarmupStableDecay(warmup_steps=5)), seconds=None, max_steps=-1)
     with pytest.raises(ValueError, match=r"margin must be in \[0, 1\), but is 1 instead"):
         DecayInTime(margin=1)
     with pytest.raises(ValueError, match="fewest_steps must be at least 2, but is 1 instead"):
