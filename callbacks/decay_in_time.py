@@ -5,11 +5,12 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Timer
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from spiritlm_pl.lm.schedule import WarmupStableDecay
 
 EVERY = 10  # steps after which several ranks agree about the time that is left, for which they wait for each other
+DECAYED = 0.02  # largest share of the peak rate at the end of a run that needs no warning
 
 
 class DecayInTime(Callback):
@@ -18,7 +19,8 @@ class DecayInTime(Callback):
     It watches how long steps take, validation and checkpoints included. When only the share of the run that the
     schedule `WarmupStableDecay` decays in is left, it tells the schedule and the trainer the number of steps that fit.
     If the trainer's `max_steps` come first, or it has no `max_time`, nothing changes. A resumed run keeps the number of
-    steps, once it is known.
+    steps, once it is known. A run that ends before its rate has decayed, since not even the warm-up fitted into its
+    time or steps became slower, says so in a warning.
 
     Args:
         margin: share of the time that is kept for steps that take longer than those before.
@@ -60,8 +62,8 @@ class DecayInTime(Callback):
         """
         if _schedule(trainer).total_steps is None and _timer(trainer) is None:
             raise ValueError(
-                "trainer.max_time or trainer.max_steps must be given for DecayInTime, but both are missing: the learning "
-                "rate would never decay"
+                "trainer.max_time or trainer.max_steps must be given for DecayInTime, but both are missing: the "
+                "learning rate would never decay"
             )
         self._ends.clear()
         if self.total_steps is not None:
@@ -92,6 +94,16 @@ class DecayInTime(Callback):
         schedule.total_steps = self.total_steps
         trainer.fit_loop.epoch_loop.max_steps = self.total_steps
         rank_zero_info(f"the learning rate decays from now on: the run ends after step {self.total_steps}, in its time")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Warn of a learning rate that is far from zero at the end."""
+        step = trainer.global_step
+        factor = _schedule(trainer)(step)
+        if factor > DECAYED:
+            rank_zero_warn(
+                f"the training ended after step {step} at {factor:.0%} of its peak learning rate, which should have "
+                "decayed to zero: give trainer.max_time more time, or the schedule fewer warmup_steps"
+            )
 
 
 def _schedule(trainer: Trainer) -> WarmupStableDecay:

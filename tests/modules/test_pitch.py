@@ -74,6 +74,7 @@ def test_weights_in_half_precision_are_refused(tmp_path: Path, precision: Any, k
         make_trainer(tmp_path, 1, precision=precision).fit(make_module(), *[loader(contours(0))] * 2)
 
 
+@pytest.mark.filterwarnings("ignore:the training ended after step 1 at 100% of its peak learning rate")
 def test_a_rate_that_would_never_decay_is_refused(tmp_path: Path) -> None:
     """A run that ends with its epochs or its time has no number of steps, unless a callback tells it late."""
     data = [loader(contours(0))] * 2
