@@ -5,11 +5,12 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Timer
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from spiritlm_pl.lm.schedule import WarmupStableDecay
 
 EVERY = 10  # steps after which several ranks agree about the time that is left, for which they wait for each other
+DECAYED = 0.02  # largest share of the peak rate at the end of a run that needs no warning
 
 
 class DecayInTime(Callback):
@@ -18,12 +19,15 @@ class DecayInTime(Callback):
     It watches how long steps take, validation and checkpoints included. When only the share of the run that the
     schedule `WarmupStableDecay` decays in is left, it tells the schedule and the trainer the number of steps that fit.
     If the trainer's `max_steps` come first, or it has no `max_time`, nothing changes. A resumed run keeps the number of
-    steps, once it is known.
+    steps, once it is known. A run that ends before its rate has decayed, since not even the warm-up fitted into its
+    time or steps became slower, says so in a warning.
 
     Args:
         margin: share of the time that is kept for steps that take longer than those before.
         fewest_steps: number of steps that must have been timed before the number is set.
     """
+
+    tells_total_steps = True  # to a schedule that is made without a number of steps
 
     def __init__(self, margin: float = 0.02, fewest_steps: int = 20) -> None:
         """Keep the settings.
@@ -54,9 +58,13 @@ class DecayInTime(Callback):
         """Check the schedule, and set the number of steps again in a resumed run.
 
         Raises:
-            ValueError: if the learning rate follows another schedule.
+            ValueError: if the learning rate follows another schedule, or nothing tells when the run ends.
         """
-        _schedule(trainer)
+        if _schedule(trainer).total_steps is None and _timer(trainer) is None:
+            raise ValueError(
+                "trainer.max_time or trainer.max_steps must be given for DecayInTime, but both are missing: the "
+                "learning rate would never decay"
+            )
         self._ends.clear()
         if self.total_steps is not None:
             trainer.fit_loop.epoch_loop.max_steps = self.total_steps
@@ -86,6 +94,16 @@ class DecayInTime(Callback):
         schedule.total_steps = self.total_steps
         trainer.fit_loop.epoch_loop.max_steps = self.total_steps
         rank_zero_info(f"the learning rate decays from now on: the run ends after step {self.total_steps}, in its time")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Warn of a learning rate that is far from zero at the end."""
+        step = trainer.global_step
+        factor = _schedule(trainer)(step)
+        if factor > DECAYED:
+            rank_zero_warn(
+                f"the training ended after step {step} at {factor:.0%} of its peak learning rate, which should have "
+                "decayed to zero: give trainer.max_time more time, or the schedule fewer warmup_steps"
+            )
 
 
 def _schedule(trainer: Trainer) -> WarmupStableDecay:

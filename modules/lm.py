@@ -27,7 +27,7 @@ from spiritlm_pl.lm.objectives import NextToken
 from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw
 from spiritlm_pl.lm.positions import check_row_length
 from spiritlm_pl.lm.schedule import Constant, Schedule
-from spiritlm_pl.modules.stage import FiniteStepsModule, data_of
+from spiritlm_pl.modules.stage import FiniteStepsModule, data_of, schedule_within
 from spiritlm_pl.modules.strategy import gather_weights
 from spiritlm_pl.runtime.model_description import TEMPLATES, stored_templates
 from spiritlm_pl.streams import differences
@@ -247,7 +247,7 @@ class LanguageModelModule(FiniteStepsModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build AdamW and its learning rate schedule, which advances with each optimizer step."""
         optimizer = build_adamw(self.network, self.optimizer_settings)
-        scheduler = LambdaLR(optimizer, self.schedule.within(self.trainer.max_steps))
+        scheduler = LambdaLR(optimizer, schedule_within(self, self.schedule))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

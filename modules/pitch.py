@@ -20,7 +20,7 @@ from spiritlm_pl.contracts.data_modules import F0Data
 from spiritlm_pl.f0.measures import F0Errors, f0_errors
 from spiritlm_pl.lm.schedule import Constant, Schedule
 from spiritlm_pl.modules.held_out import HeldOutMeans
-from spiritlm_pl.modules.stage import FiniteStepsModule, data_of
+from spiritlm_pl.modules.stage import FiniteStepsModule, data_of, schedule_within
 from spiritlm_pl.runtime.checkpoint import save_network
 from spiritlm_pl.tokenizers.kmeans import sum_over_ranks
 from spiritlm_pl.tokenizers.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
@@ -161,7 +161,7 @@ class PitchModule(FiniteStepsModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build AdamW and its learning rate schedule, which advances with each optimizer step."""
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, betas=self.betas)
-        scheduler = LambdaLR(optimizer, self.schedule.within(self.trainer.max_steps))
+        scheduler = LambdaLR(optimizer, schedule_within(self, self.schedule))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def export(self, folder: str) -> None:

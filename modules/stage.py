@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from spiritlm_pl.contracts.check import Contract, checked
 from spiritlm_pl.contracts.data_modules import WaveformData
+from spiritlm_pl.lm.schedule import Schedule, WarmupStableDecay
 from spiritlm_pl.modules.skipped_steps import RunningStatistics, SkippedSteps
 from spiritlm_pl.runtime.heap import keep_heap
 
@@ -60,6 +61,29 @@ def check_clipping(module: LightningModule) -> None:
     clips = module.automatic_optimization and not isinstance(module.trainer.strategy, DeepSpeedStrategy)
     if algorithm not in (None, "norm") and not clips:
         raise ValueError(f"gradient_clip_algorithm must be norm, but is {algorithm.value} instead")
+
+
+def schedule_within(module: LightningModule, schedule: Schedule) -> Schedule:
+    """Return the schedule of the learning rate for the trainer's number of steps.
+
+    A callback whose attribute `tells_total_steps` is True, such as `DecayInTime`, may tell it later.
+
+    Args:
+        module: module whose trainer has the number of steps.
+        schedule: schedule as it was given.
+
+    Raises:
+        ValueError: if the rate has to decay by the end of the run, and nothing tells when that is.
+    """
+    trainer = module.trainer
+    filled = schedule.within(trainer.max_steps)
+    told_later = any(getattr(callback, "tells_total_steps", False) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    if isinstance(filled, WarmupStableDecay) and filled.total_steps is None and not told_later:
+        raise ValueError(
+            "schedule.total_steps must be given where the trainer has no max_steps and no callback DecayInTime, but is "
+            "None instead: the learning rate would never decay"
+        )
+    return filled
 
 
 class StageModule(LightningModule):

@@ -1,10 +1,13 @@
 """Perplexity of texts under language models, to see what a model of text has kept after it has learnt speech.
 
 Figures per token compare models of one text tokenizer; nats per word compare any. The first model is the one that all
-others are compared with, on the documents that every model can score.
+others are compared with, on the documents that every model can score. What is scored is a document after its first
+word, which stands before it for every model: some models have a token that begins a text, and others cannot score the
+first token of a text.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +25,11 @@ class TextPerplexity:
 
     Attributes:
         per_token: exp of the mean loss of a token, with its interval over documents.
-        nats_per_word: sum of the losses divided by the number of words (between spaces).
+        nats_per_word: sum of the losses divided by the number of words (between spaces) that they are of.
         change: nats per word more than the first model's, on the same documents; None for the first model.
         documents: number of documents.
         tokens: number of tokens that were scored.
-        words: number of words.
+        words: number of words that were scored: all of a document but the first.
     """
 
     per_token: Estimate
@@ -51,7 +54,7 @@ class TextPerplexity:
 def text_perplexity(
     models: Mapping[str, TextLikelihood], texts: Sequence[str], batch_tokens: int = 4096
 ) -> tuple[dict[str, TextPerplexity], list[str]]:
-    """Measure the perplexity of texts under each model.
+    """Measure the perplexity of texts under each model, each text given its first word.
 
     Args:
         models: models by name; the first one is what the others are compared with.
@@ -64,7 +67,8 @@ def text_perplexity(
     Raises:
         ValueError: if no document can be scored by all models.
     """
-    found = {name: model.losses([("", text) for text in texts], batch_tokens) for name, model in models.items()}
+    pairs = [(_first_word(text), text) for text in texts]
+    found = {name: model.losses(pairs, batch_tokens) for name, model in models.items()}
     reasons: list[str] = []
     kept: list[int] = []
     for place in range(len(texts)):
@@ -72,20 +76,20 @@ def text_perplexity(
         faults = [str(one) for one in outcomes if isinstance(one, ValueError)]
         if faults:
             reasons.append(faults[0])
-        elif all(not isinstance(one, ValueError) and one[1] > 0 for one in outcomes) and texts[place].split():
+        elif all(not isinstance(one, ValueError) and one[1] > 0 for one in outcomes) and _words_after(texts[place]) > 0:
             kept.append(place)
         else:
-            reasons.append("a text must have a word and a token to score, but has none")
+            reasons.append("a text must have a word and a token to score after its first word, but has none")
     if not kept:
         raise ValueError(
             f"text must hold documents that can be scored, but all {len(texts)} were skipped ({reasons[0]})"
         )
-    words = [float(len(texts[place].split())) for place in kept]
+    words = [float(_words_after(texts[place])) for place in kept]
     sums = {name: [_scored(losses[place]) for place in kept] for name, losses in found.items()}
     first = [loss for loss, _ in next(iter(sums.values()))]
     results = {}
-    for index, (name, pairs) in enumerate(sums.items()):
-        losses, tokens = [loss for loss, _ in pairs], [float(count) for _, count in pairs]
+    for index, (name, scored) in enumerate(sums.items()):
+        losses, tokens = [loss for loss, _ in scored], [float(count) for _, count in scored]
         more = [own - other for own, other in zip(losses, first, strict=True)]
         results[name] = TextPerplexity(
             _estimate(losses, tokens, np.exp),
@@ -96,6 +100,17 @@ def text_perplexity(
             int(sum(words)),
         )
     return results, reasons
+
+
+def _first_word(text: str) -> str:
+    """Return a text up to the end of its first word."""
+    found = re.match(r"\s*\S+", text)
+    return found.group() if found else ""
+
+
+def _words_after(text: str) -> int:
+    """Return the number of words after the first one; -1 for a text without words."""
+    return len(text.split()) - 1
 
 
 def _scored(outcome: tuple[float, int] | ValueError) -> tuple[float, int]:
@@ -118,7 +133,7 @@ def perplexity_table(results: Mapping[str, TextPerplexity], title: str) -> Figur
     ]
     one = next(iter(results.values()))
     notes = [
-        f"{one.documents:,} documents of {one.words:,} words; 95 % intervals over documents. A change is measured on "
-        "the same documents, so that its interval is narrower than those of both models."
+        f"{one.documents:,} documents, {one.words:,} words after the first of each; 95 % intervals over documents. "
+        "A change is measured on the same documents, so that its interval is narrower than those of both models."
     ]
     return Figures(title, columns, rows, notes)

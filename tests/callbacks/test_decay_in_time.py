@@ -106,9 +106,31 @@ def test_a_resumed_run_keeps_its_number_of_steps(clock: list[float], tmp_path: P
     assert again.rates == pytest.approx(model.rates[80:])
 
 
+def test_a_run_that_ends_before_the_rate_has_decayed_says_so(clock: list[float]) -> None:
+    with pytest.warns(UserWarning, match="ended after step 20 at 5.% of its peak learning rate"):  # within the warm-up
+        fit(Slow(clock, WarmupStableDecay(warmup_steps=40)), seconds=20)
+    slower = Slow(clock, WarmupStableDecay(warmup_steps=5, decay=0.3), lambda step: 1.0 if step < 80 else 4.0)
+    with pytest.warns(UserWarning, match="at 4.% of its peak learning rate"):
+        trainer, callback = fit(slower)
+    assert callback.total_steps == 98 and trainer.global_step == 85
+
+
+def test_a_resumed_run_on_a_slower_machine_has_its_own_number_of_steps(clock: list[float], tmp_path: Path) -> None:
+    """As long as the number is not known: the checkpoint is of step 80, and the decay begins later."""
+    fit(Slow(clock, WarmupStableDecay(warmup_steps=5, decay=0.1)), checkpoint=tmp_path)
+    [path] = tmp_path.glob("*step=80.ckpt")
+    again = Slow(clock, WarmupStableDecay(warmup_steps=5, decay=0.1), lambda step: 0.5)
+    trainer, callback = fit(again, ckpt_path=path, weights_only=False)
+    assert trainer.global_step == callback.total_steps == 116  # 18 s of 20 are left for steps of half a second
+    assert again.rates[0] == 1.0 and again.rates[-1] < 0.1
+
+
+@pytest.mark.filterwarnings("ignore:.max_epochs. was not set")
 def test_what_cannot_be_is_told(clock: list[float]) -> None:
     with pytest.raises(ValueError, match="schedule must be WarmupStableDecay for DecayInTime"):
         fit(Slow(clock, Constant(2)))
+    with pytest.raises(ValueError, match="trainer.max_time or trainer.max_steps must be given for DecayInTime"):
+        fit(Slow(clock, WarmupStableDecay(warmup_steps=5)), seconds=None, max_steps=-1)
     with pytest.raises(ValueError, match=r"margin must be in \[0, 1\), but is 1 instead"):
         DecayInTime(margin=1)
     with pytest.raises(ValueError, match="fewest_steps must be at least 2, but is 1 instead"):

@@ -18,14 +18,14 @@ WORDS = ["<s>", "<unk>", "the", "cat", "sat", "down"]
 
 
 class Known:
-    """Model that needs `nats` for each word, and cannot score what is longer than three words."""
+    """Model that needs `nats` for each word, and cannot score what is longer than three words, the first included."""
 
     def __init__(self, nats: float) -> None:
         self.nats = nats
 
     def losses(self, texts: Sequence[tuple[str, str]], batch_tokens: int) -> list[tuple[float, int] | ValueError]:
-        counts = [len(whole.split()) for _, whole in texts]
-        return [ValueError("too long") if count > 3 else (self.nats * count, count) for count in counts]
+        counts = [len(whole.split()) - len(before.split()) for before, whole in texts]
+        return [ValueError("too long") if count > 2 else (self.nats * count, count) for count in counts]
 
 
 @pytest.fixture
@@ -49,28 +49,47 @@ def lm(tmp_path: Path) -> Path:
 
 
 def test_known_likelihoods_give_known_figures() -> None:
-    texts = ["the cat sat", "the cat", "", "the cat sat down"]
+    texts = ["the cat sat", " the cat", "", "cat", "the cat sat down"]
     found, reasons = text_perplexity({"before": Known(math.log(4)), "after": Known(math.log(8))}, texts)  # type: ignore[dict-item]
     before, after = found["before"], found["after"]
     assert before.per_token.value == pytest.approx(4) and after.per_token.value == pytest.approx(8)
     assert before.change is None and after.change is not None and after.change.value == pytest.approx(math.log(2))
-    assert (before.documents, before.tokens, before.words) == (2, 5, 5)
-    assert reasons == ["a text must have a word and a token to score, but has none", "too long"]
+    assert (before.documents, before.tokens, before.words) == (2, 3, 3)
+    assert reasons == ["a text must have a word and a token to score after its first word, but has none"] * 2 + [
+        "too long"
+    ]
     with pytest.raises(ValueError, match="all 1 were skipped .too long."):
-        text_perplexity({"one": Known(1.0)}, texts[3:])  # type: ignore[dict-item]
+        text_perplexity({"one": Known(1.0)}, texts[4:])  # type: ignore[dict-item]
+
+
+def test_what_begins_a_text_does_not_change_what_is_scored(lm: Path) -> None:
+    """A model without a token that begins a text cannot score the first token; another must not be asked for it."""
+    plain, begun = (load_text_likelihood("lms", lm) for _ in range(2))
+    assert begun.begin == [0]
+    plain.begin = []
+    for model in (plain, begun):  # then a token tells the next one whatever stands before
+        for layer in model.network.model.layers:  # type: ignore[union-attr]
+            torch.nn.init.zeros_(layer.self_attn.o_proj.weight)  # type: ignore[arg-type, union-attr]
+    found, _ = text_perplexity(
+        {"plain": plain, "begun": begun}, ["the cat sat", "down the", "cat", " sat the cat down"]
+    )
+    assert found["plain"].tokens == found["begun"].tokens == found["plain"].words == 6
+    assert found["begun"].change is not None and found["begun"].change.value == pytest.approx(0, abs=1e-5)
 
 
 def test_the_command_compares_models_on_held_out_text(lm: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     text, out = tmp_path / "text.txt", tmp_path / "out.json"
     long = " ".join(["cat"] * 12)
     text.write_text(f"the cat sat\nthe cat sat down\n\n{long}\n")
-    run(["evaluate", "perplexity", f"{{before: {lm}, after: {lm}}}", f"[{text}]", str(out)])
+    run(["evaluate", "perplexity", f"{{skipped: {lm}, after: {lm}}}", f"[{text}]", str(out)])
     report = json.loads(out.read_text())
-    losses = load_text_likelihood("lms", lm).losses([("", "the cat sat"), ("", "the cat sat down")])
+    models = report["models"]
+    assert list(models) == ["skipped", "after"]
+    losses = load_text_likelihood("lms", lm).losses([("the", "the cat sat"), ("the", "the cat sat down")])
     total = sum(loss for loss, _ in losses)  # type: ignore[misc]
-    assert report["before"]["per_token"]["value"] == pytest.approx(math.exp(total / 7), rel=1e-5)
-    assert report["after"]["change"]["value"] == pytest.approx(0, abs=1e-6)
-    assert report["skipped"] == 1 and report["before"]["documents"] == 2
+    assert models["skipped"]["per_token"]["value"] == pytest.approx(math.exp(total / 5), rel=1e-5)
+    assert models["after"]["change"]["value"] == pytest.approx(0, abs=1e-6)
+    assert report["skipped"] == 1 and models["skipped"]["documents"] == 2
     shown = capsys.readouterr()
     assert "nats per word" in shown.out and "at most 12 tokens" in shown.err
     assert out.with_suffix(".md").read_text().startswith(f"Perplexity of {text}")

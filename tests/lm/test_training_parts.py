@@ -4,7 +4,11 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import AutoConfig
-from transformers.optimization import get_constant_schedule_with_warmup, get_cosine_with_min_lr_schedule_with_warmup
+from transformers.optimization import (
+    get_constant_schedule_with_warmup,
+    get_cosine_with_min_lr_schedule_with_warmup,
+    get_wsd_schedule,
+)
 
 from spiritlm_pl.cli.plan import PRESETS, plan
 from spiritlm_pl.lm.build import build_network
@@ -73,6 +77,14 @@ def test_schedules_are_those_of_transformers_one_step_earlier():
     assert [Constant(5)(step) for step in range(5)] == constant[1:6]
     assert [Cosine(20, 5, 0.1)(step) for step in range(5)] == cosine[1:6]
     assert [Cosine(20, 5, 0.1)(step) for step in range(5, 20)] == pytest.approx(cosine[5:], rel=1e-12)
+    stable = rates(lambda optimizer: get_wsd_schedule(optimizer, 5, 8, 20, decay_type="linear"))
+    ours = WarmupStableDecay(20, 5, decay=0.4)
+    assert [ours(step) for step in range(5)] == stable[1:6]
+    assert [ours(step) for step in range(5, 20)] == pytest.approx(stable[5:], rel=1e-12)
+    crossed = rates(lambda optimizer: get_wsd_schedule(optimizer, 8, 5, 10, decay_type="linear"))
+    assert crossed[7:9] == pytest.approx([0.875, 0.4])  # docs/libraries.md
+    with pytest.raises(ValueError, match="num_training_steps or num_stable_steps must be specified"):
+        rates(lambda optimizer: get_wsd_schedule(optimizer, 5, 8))
 
 
 @pytest.mark.parametrize(

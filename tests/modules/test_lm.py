@@ -21,6 +21,7 @@ from spiritlm_pl.data.blocks import TEXT_FINGERPRINT, read_manifest, write_manif
 from spiritlm_pl.interop.deepspeed import consolidate_checkpoint
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network, network_config
 from spiritlm_pl.lm.folder import load_lm, own_text_tokenizer, save_lm
+from spiritlm_pl.lm.schedule import WarmupStableDecay
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.streams import UNIT
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, train_text_tokenizer
@@ -77,6 +78,15 @@ def test_it_learns_and_reports_text_and_speech_apart(corpus, tmp_path, make_data
 def test_blocks_of_the_other_kind_are_refused(corpus, make_data, make_module, make_trainer):
     with pytest.raises(ValueError, match="pitch and style tokens with expressive True, but hold units alone instead"):
         make_trainer().fit(make_module(expressive=True), make_data(corpus[0]))
+
+
+def test_a_rate_that_would_never_decay_is_refused(corpus, make_data, make_module, make_trainer):
+    module = make_module()
+    module.schedule = WarmupStableDecay(warmup_steps=1)
+    with pytest.raises(
+        ValueError, match="schedule.total_steps must be given where the trainer has no max_steps and no"
+    ):
+        make_trainer(-1, max_epochs=1).fit(module, make_data(corpus[0]))
 
 
 def test_a_family_with_a_state_is_refused_packed_and_trained_by_documents(corpus, tmp_path, make_data, make_trainer):

@@ -12,7 +12,7 @@ from torch import Tensor
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, to_mono
 from spiritlm_pl.corpora.manifest import Word
 from spiritlm_pl.corpora.synthetic.espeak import Voice, new_speaker, speaker
-from spiritlm_pl.corpora.synthetic.spoken import DEFAULT_VOICES
+from spiritlm_pl.corpora.synthetic.spoken import DEFAULT_VOICES, check_speed
 from spiritlm_pl.corpora.text.transcripts import spoken_words, unreadable
 
 LEVEL = 0.06  # root mean square of every file; eSpeak's peaks are 5 to 10 times that
@@ -81,8 +81,7 @@ def choose_voices(
         ValueError: if the language or a voice is not known, a voice is of another language or named twice, or the speed
             is out of range.
     """
-    if not 80 <= speed <= 450:
-        raise ValueError(f"speed must be in [80, 450] words a minute, but is {speed} instead")
+    check_speed(speed)
     if names is None:
         base = "en-us" if language in (None, "en") else str(language)
         _check_language(base)

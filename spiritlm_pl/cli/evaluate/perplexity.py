@@ -18,7 +18,8 @@ def perplexity(
 ) -> None:
     """Measure the perplexity of texts under language models: what is kept of a text model that has learnt speech?
 
-    Weights are float32. A model that was trained here is asked with [Text] before each document.
+    Weights are float32. A model that was trained here is asked with [Text] before each document. The first word of a
+    document is given to all models, and is not scored.
 
     Examples:
         spiritlm evaluate perplexity '{before: FOLDER, after: runs/mine/export}' '[held_out.txt]' perplexity.json
@@ -28,7 +29,8 @@ def perplexity(
         lms: language models by name, such as '{"before": "a", "after": "b"}': folders that were exported here or of
             transformers with a tokenizer, or names on the Hugging Face hub. All are compared with the first.
         text: files, folders or patterns of text, as for `spiritlm build-blocks --text`.
-        out: JSON file to write; a table is written beside it as Markdown.
+        out: JSON file to write: figures by model, and the number of documents left out. A table is written beside it as
+            Markdown.
         text_documents: a document of a plain text file: a line, the lines between blank lines, or the whole file.
         text_field: field or column that holds the text, in JSON lines and tables.
         items: largest number of documents, spread evenly over the text; all if left out.
@@ -55,9 +57,8 @@ def perplexity(
     place = check_device(device)
     models = {name: load_text_likelihood("lms", folder, place) for name, folder in lms.items()}
     results, reasons = text_perplexity(models, texts, batch_tokens)
-    write_report(
-        out, {name: one.to_dict() for name, one in results.items()} | {"skipped": skipped.total + len(reasons)}
-    )
+    figures = {name: one.to_dict() for name, one in results.items()}
+    write_report(out, {"models": figures, "skipped": skipped.total + len(reasons)})
     write_table(out, perplexity_table(results, f"Perplexity of {source.name}"))
     for line in [*skipped.lines(), *(f"{reasons.count(reason)} x {reason}" for reason in dict.fromkeys(reasons))]:
         print(f"left out: {line}", file=sys.stderr)

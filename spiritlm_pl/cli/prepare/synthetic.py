@@ -85,8 +85,10 @@ def text(
             which are more natural, and English. With voices of other languages than English, sentences with symbols,
             and most with numbers, are skipped.
         held_out_voices: voices that say the test split, and nothing else; if none are given, it is said by `voices`.
+            There must be a test split for them.
         times_said: number of voices that say each sentence.
         utterances: largest number of utterances of all splits together, spread evenly over the text; all if left out.
+            Every split gets one sentence at least.
         speed: rate of speech in words a minute, 80 to 450.
         flite: folder with the .deb file of libflite1, for its voices; if not given, apt-get fetches it (nothing is
             installed).

@@ -6,7 +6,9 @@
     <out>/LICENCE          the licences
 
 Files are UTF-8 with a paragraph, an example or a definition a line, and an empty line between two, so that they can be
-read as running text and as one document a line. All examples of a definition are in its split.
+read as running text and as one document a line. All examples of a definition are in its split, and what stands in two
+splits (an example of two definitions, a short paragraph of two novels) is kept in the later one alone: training has no
+document of validation or test, and validation none of the test.
 """
 
 import re
@@ -102,7 +104,7 @@ def _drawn_split(key: str) -> str:
 
 
 def read_texts(files: Mapping[str, bytes]) -> dict[str, dict[str, list[str]]]:
-    """Return the documents of both packages by split and by file name without suffix.
+    """Return the documents of both packages by split and by file name without suffix; none is in two splits.
 
     Args:
         files: files of both packages by path.
@@ -123,7 +125,17 @@ def read_texts(files: Mapping[str, bytes]) -> dict[str, dict[str, list[str]]]:
                 meaning, examples = found
                 texts[_drawn_split(meaning)].setdefault("definitions", []).append(meaning)
                 texts[_drawn_split(meaning)].setdefault("examples", []).extend(examples)
-    return texts
+    return _disjoint(texts)
+
+
+def _disjoint(texts: dict[str, dict[str, list[str]]]) -> dict[str, dict[str, list[str]]]:
+    """Return documents without those that a later split has, too, whichever file they stand in."""
+    later: set[str] = set()
+    kept: dict[str, dict[str, list[str]]] = {}
+    for split in reversed(SPLITS):
+        kept[split] = {name: [one for one in documents if one not in later] for name, documents in texts[split].items()}
+        later.update(one for documents in kept[split].values() for one in documents)
+    return {split: kept[split] for split in SPLITS}
 
 
 def _file(files: Mapping[str, bytes], name: str) -> bytes:

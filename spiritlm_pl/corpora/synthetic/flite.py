@@ -174,14 +174,22 @@ class FliteSpeaker:
             raise UnsayableError(f"text must have words to say, but is {text!r} instead")
         plain = _without_accents(written)
         if not plain.isascii():
-            raise UnsayableError(f"text must be in Latin letters for voice {voice.name}, but is {text!r} instead")
+            raise UnsayableError(
+                f"text must be in the letters a to z, with or without accents, for voice {voice.name}, but is {text!r} "
+                "instead"
+            )
         library, address = self._library, self.voice(voice.name)
         features = _Voice.from_address(address).features
         library.feat_set_float(features, b"duration_stretch", OWN_SPEED / voice.speed)
         self._seed(_RANDOM_SEED)
         utterance = library.flite_synth_text(plain.encode(), address)
+        if not utterance:
+            raise UnsayableError(f"text must be one that Flite can say, but is {text!r} instead")
         try:
-            wave = library.utt_wave(utterance).contents
+            made = library.utt_wave(utterance)
+            if not made:
+                raise UnsayableError(f"text must be one that Flite can say, but is {text!r} instead")
+            wave = made.contents
             samples = np.frombuffer(ctypes.string_at(wave.samples, 2 * wave.num_samples), dtype=np.int16).copy()
             sample_rate = int(wave.sample_rate)  # the wave is freed with the utterance
             seconds = len(samples) / sample_rate

@@ -85,6 +85,12 @@ def speak_line(line: Line) -> MonoCut:
     )
 
 
+def check_speed(speed: int) -> None:
+    """Raise ValueError unless a rate of speech is one that the voices speak at, 80 to 450 words a minute."""
+    if not 80 <= speed <= 450:
+        raise ValueError(f"speed must be in [80, 450] words a minute, but is {speed} instead")
+
+
 def make_voices(names: Sequence[str], speed: int) -> list[Voice]:
     """Make voices of eSpeak NG from their names, trying each once.
 
@@ -97,8 +103,7 @@ def make_voices(names: Sequence[str], speed: int) -> list[Voice]:
     """
     if not names:
         raise ValueError("voices must have at least one name, but is empty instead")
-    if not 80 <= speed <= 450:
-        raise ValueError(f"speed must be in [80, 450] words a minute, but is {speed} instead")
+    check_speed(speed)
     voices = [Voice(name, speed) for name in names]
     for voice in voices:
         speaker().set_voice(voice)
@@ -118,6 +123,7 @@ def any_voices(names: Sequence[str], speed: int, flite: Path | None) -> Iterator
         PackageError: if Flite cannot be fetched or loaded.
         ValueError: if there are no names, one is not known, or the speed is out of range.
     """
+    check_speed(speed)
     others = [name for name in names if name.startswith(PREFIX)]
     for name in others:
         check_voice(name)  # before anything is fetched
@@ -125,8 +131,6 @@ def any_voices(names: Sequence[str], speed: int, flite: Path | None) -> Iterator
     espeak: dict[str, AnyVoice] = {}
     if plain or not others:
         espeak = dict(zip(plain, make_voices(plain, speed), strict=True))
-    elif not 80 <= speed <= 450:
-        make_voices(DEFAULT_VOICES, speed)
     if not others:
         yield espeak
         return

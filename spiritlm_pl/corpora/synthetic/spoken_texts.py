@@ -138,7 +138,8 @@ def speak_text(
         FileNotFoundError: if the file is missing.
         PackageError: if Flite cannot be fetched or loaded.
         ValueError: if the file is no Unicode text or holds nothing to say, a voice is not known, named twice or both
-            held out and not, or a number is out of range.
+            held out and not, held-out voices have no test split to say, a number is out of range, or `utterances` are
+            too few for every split to have one.
     """
     file, out = Path(file), Path(out)
     check_fractions(validation_fraction, test_fraction)
@@ -147,6 +148,11 @@ def speak_text(
         raise ValueError(f"utterances must be at least 1, but is {utterances} instead")
     with any_voices([*voices, *held_out_voices], speed, None if flite is None else Path(flite)) as speakers:
         splits = split_by_parts(read_sentences(file), validation_fraction, test_fraction, seed)
+        if held_out_voices and not splits["test"]:
+            raise ValueError(
+                "held_out_voices must be left out where no sentence is in the test split, which alone they say, but "
+                f"are {', '.join(held_out_voices)} instead: set test_fraction, or give the text a folder test"
+            )
         lines: list[Line] = []
         line_splits: list[str] = []
         skipped: list[Skipped] = []
@@ -202,10 +208,27 @@ def _check_voices(voices: Sequence[str], held_out: Sequence[str], times_said: in
 
 
 def _shares(splits: dict[str, list[Sentence]], times_said: int, utterances: int | None) -> dict[str, int]:
-    """Return the largest number of sentences of each split, in proportion to what it has, at least one each."""
-    total = sum(map(len, splits.values()))
-    wanted = total if utterances is None else min(total, max(1, utterances // times_said))
-    return {split: max(1, round(len(members) * wanted / max(1, total))) for split, members in splits.items()}
+    """Return the largest number of sentences of each split: one each, and the others in proportion to what it has.
+
+    Their sum, times `times_said`, is at most `utterances`: of fractions of a sentence, the largest are rounded up.
+    """
+    sizes = {split: len(members) for split, members in splits.items() if members}
+    total = sum(sizes.values())
+    if utterances is None or utterances >= total * times_said:
+        return {split: len(members) for split, members in splits.items()}
+    fewest = times_said * len(sizes)
+    if utterances < fewest:
+        raise ValueError(
+            f"utterances must be at least {fewest}, times_said {times_said} for each of {' and '.join(sizes)}, "
+            f"but is {utterances} instead"
+        )
+    others = utterances // times_said - len(sizes)
+    exact = {split: others * (size - 1) / (total - len(sizes)) for split, size in sizes.items()}
+    shares = {split: 1 + int(share) for split, share in exact.items()}
+    by_fraction = sorted(sizes, key=lambda split: int(exact[split]) - exact[split])
+    for split in by_fraction[: others + len(sizes) - sum(shares.values())]:
+        shares[split] += 1
+    return dict.fromkeys(splits, 0) | shares
 
 
 def _synthesizers(speakers: dict[str, AnyVoice]) -> list[str]:

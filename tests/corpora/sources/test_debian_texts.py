@@ -89,6 +89,20 @@ def test_examples_are_in_the_split_of_their_definition() -> None:
     )
 
 
+def test_what_is_asked_about_is_not_trained_on() -> None:
+    """An example may stand under two definitions, and a short paragraph in two novels."""
+    glosses = [
+        f'{number:08d} 03 n 01 x 0 000 | meaning {number}; "said of all"; "said {number}"' for number in range(400)
+    ]
+    texts = read_texts(files(glosses))
+    documents = {split: [one for some in found.values() for one in some] for split, found in texts.items()}
+    assert "said of all" in documents["test"] and "The end." in documents["test"]
+    sets = [set(documents[split]) for split in ("train", "validation", "test")]
+    assert not (sets[0] & sets[1] or sets[0] & sets[2] or sets[1] & sets[2])
+    assert texts["train"]["emma"] == ["It was late in EMMA."]
+    assert len(set.union(*sets)) == 400 + 400 + 1 + 3 + 2  # definitions, examples, and paragraphs, none lost
+
+
 def test_files_that_are_missing_are_named() -> None:
     whole = files([])
     for name in whole:
@@ -118,9 +132,8 @@ def test_the_command_writes_texts_and_licences(tmp_path: Path, capsys: pytest.Ca
         debian_texts(str(tmp_path / "out"), source=str(tmp_path))
     _deb(tmp_path / "wordnet-base_1_all.deb", contents)
     debian_texts(str(tmp_path / "out"), source=str(tmp_path))
-    assert (
-        tmp_path / "out" / "train" / "emma.txt"
-    ).read_text() == "by Jane Austen\n\nIt was late in EMMA.\n\nThe end.\n"
+    written = (tmp_path / "out" / "test" / "persuasion.txt").read_text()
+    assert written == "by Jane Austen\n\nIt was late in PERSUASION.\n\nThe end.\n"
     assert "WordNet 3.0" in (tmp_path / "out" / "LICENCE").read_text()
     assert "persuasion 10" in capsys.readouterr().out
     said = read_sentences(tmp_path / "out")

@@ -1,7 +1,9 @@
 """Flite's voices: every word has its time, and the same text the same samples."""
 
+import ctypes
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,11 +56,30 @@ def test_the_same_text_has_the_same_samples_whatever_was_said_before(libraries: 
     assert np.array_equal(first, speaker.speak("A cow ran.", voice).samples)  # a speed does not stay
 
 
-def test_what_cannot_be_said_is_told(libraries: Path, tmp_path: Path) -> None:
+class Without:
+    """Library of which one function gives a null pointer, as when Flite runs out of memory."""
+
+    def __init__(self, library: ctypes.CDLL, function: str) -> None:
+        self.library, self.function = library, function
+
+    def __getattr__(self, name: str) -> Any:
+        null = None if name == "flite_synth_text" else ctypes.POINTER(ctypes.c_int)()
+        return (lambda *_: null) if name == self.function else getattr(self.library, name)
+
+
+def test_what_cannot_be_said_is_told(libraries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     voice = FliteVoice("flite-slt", libraries)
-    for said in ("!", "Он пришёл"):
-        with pytest.raises(UnsayableError, match="text must"):
+    letters = "text must be in the letters a to z, with or without accents, for voice flite-slt"
+    for said, message in (("!", "words to say"), ("Он пришёл", letters), ("encyclopædia", letters)):
+        with pytest.raises(UnsayableError, match=message):
             flite_speaker(libraries).speak(said, voice)
+    assert [word.text for word in flite_speaker(libraries).speak("A café.", voice).words] == ["a", "café"]
+    nothing = FliteSpeaker(libraries)
+    for answer in ("flite_synth_text", "utt_wave"):
+        with monkeypatch.context() as patch:
+            patch.setattr(nothing, "_library", Without(nothing._library, answer))
+            with pytest.raises(UnsayableError, match="text must be one that Flite can say, but is 'A cat ran.'"):
+                nothing.speak("A cat ran.", voice)
     with pytest.raises(PackageError, match="must hold libflite.so"):
         FliteSpeaker(tmp_path)
     assert "Carnegie Mellon" in (libraries / NOTICE_FILE).read_text()
@@ -73,7 +94,7 @@ def test_a_corpus_of_both_synthesizers(flite: Path, tmp_path: Path) -> None:
     cuts = list(load_cuts(out, "train"))
     assert {speaker_of(cut) for cut in cuts} == {"espeak-en-us", "flite-slt"}
     assert sum(speaker_of(cut) == "flite-slt" for cut in cuts) == 3
-    assert "must be in Latin letters for voice flite-slt" in (out / "skipped.jsonl").read_text(encoding="utf-8")
+    assert "must be in the letters a to z, with or" in (out / "skipped.jsonl").read_text(encoding="utf-8")
     for cut in cuts:
         assert " ".join(word.text for word in word_alignment(cut)) == cut.supervisions[0].text
         assert len(phone_alignment(cut)) > len(word_alignment(cut)) and cut.sampling_rate == 16_000

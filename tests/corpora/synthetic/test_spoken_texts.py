@@ -9,6 +9,7 @@ from spiritlm_pl.cli.prepare.synthetic import text
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, read_info, speaker_of
 from spiritlm_pl.corpora.synthetic import spoken
 from spiritlm_pl.corpora.synthetic.spoken import SPOKEN, speak_line
+from spiritlm_pl.corpora.synthetic.spoken_texts import _shares
 
 ANIMALS = ("cat", "dog", "pig", "cow", "hen", "fox", "owl", "bee")
 
@@ -56,6 +57,33 @@ def test_fewer_utterances_are_spread_over_the_text(tmp_path: Path) -> None:
     text(str(file), str(tmp_path / "out"), utterances=4, validation_fraction=0.0, test_fraction=0.25, num_jobs=1)
     counts = {split: len(load_cuts(tmp_path / "out", split)) for split in SPLITS}
     assert counts == {"train": 3, "validation": 0, "test": 1}
+
+
+@pytest.mark.parametrize("sizes", [(850, 50, 100), (850, 0, 100), (3, 3, 3), (40, 1, 1), (7, 0, 0)])
+@pytest.mark.parametrize("times_said", [1, 2, 3])
+def test_no_more_utterances_than_asked_for(sizes: tuple[int, ...], times_said: int) -> None:
+    splits: Any = {split: [None] * size for split, size in zip(SPLITS, sizes, strict=True)}
+    full = [split for split in SPLITS if splits[split]]
+    for utterances in [*range(times_said * len(full), 70), 10_000]:
+        shares = _shares(splits, times_said, utterances)
+        assert sum(shares.values()) == min(sum(sizes), utterances // times_said)
+        assert all(0 < shares[split] <= len(splits[split]) for split in full) and sum(
+            map(bool, shares.values())
+        ) == len(full)
+    for utterances in range(1, times_said * len(full)):
+        with pytest.raises(ValueError, match=f"utterances must be at least {times_said * len(full)}, times_said"):
+            _shares(splits, times_said, utterances)
+    assert _shares(splits, times_said, None) == dict(zip(SPLITS, sizes, strict=True))
+
+
+def test_held_out_voices_need_a_test_split(tmp_path: Path) -> None:
+    folder = write(tmp_path / "texts", train__a="A cat ran. A dog ran.", validation__b="An owl ran.")
+    options: dict[str, Any] = {"held_out_voices": ("en-gb",), "num_jobs": 1}
+    with pytest.raises(ValueError, match="held_out_voices must be left out where .* but are en-gb instead"):
+        text(str(folder), str(tmp_path / "out"), **options)
+    with pytest.raises(ValueError, match="held_out_voices must be left out where .* but are en-gb instead"):
+        text(str(folder / "train" / "a.txt"), str(tmp_path / "out"), **options, test_fraction=0.0)
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_was_spoken_before_an_interrupt_is_kept(
@@ -143,7 +171,7 @@ def test_options_that_cannot_be(options: dict[str, Any], message: str, tmp_path:
         (b"... !!! 123 \xf0\x9f\x98\x80".replace(b"123", b"--"), "must hold words to say"),
         (b"\x89PNG\r\n\x1a\n\xff\xfe", "file must be UTF-8 or UTF-16 text"),
         (b"A cat\0 ran.", "holds bytes of 0"),
-        ("Он пришёл.".encode(), "all were skipped|must be in Latin letters|says one by one"),
+        ("Он пришёл.".encode(), "all were skipped|must be in the letters a to z|says one by one"),
     ],
 )
 def test_files_that_are_no_text_to_say(content: bytes, message: str, tmp_path: Path, flite: Path) -> None:
