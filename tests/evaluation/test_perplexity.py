@@ -68,8 +68,9 @@ def test_what_begins_a_text_does_not_change_what_is_scored(lm: Path) -> None:
     assert begun.begin == [0]
     plain.begin = []
     for model in (plain, begun):  # then a token tells the next one whatever stands before
-        for layer in model.network.model.layers:  # type: ignore[union-attr]
-            torch.nn.init.zeros_(layer.self_attn.o_proj.weight)  # type: ignore[arg-type, union-attr]
+        for name, weight in model.network.named_parameters():
+            if name.endswith("o_proj.weight"):
+                torch.nn.init.zeros_(weight)
     found, _ = text_perplexity(
         {"plain": plain, "begun": begun}, ["the cat sat", "down the", "cat", " sat the cat down"]
     )
