@@ -25,6 +25,8 @@ NO_DURATIONS = "durations must be left out for the codes of a neural codec, whos
 
 AnyVocoder = UnitVocoder | CodebookDecoder
 
+MIRRORED = 7  # frames, since EnCodec pads its beginning with a mirror image of the first six, which fewer do not have
+
 
 class Synthesis(Protocol):
     """Synthesises speech from token ids: a vocoder together with a vocabulary and, for units, a voice."""
@@ -203,7 +205,8 @@ class CodebookStream:
         """Return the waveform (S,) that can be made once these tokens are known; it is often empty."""
         self.new += [frame for token in tokens if (frame := self.reader.add(token)) is not None]
         ready = len(self.frames) + len(self.new) - (0 if ended else self.lookahead)
-        if ready - self.made < (1 if ended else self.chunks.fewest):
+        too_few = not ended and (ready - self.made < self.chunks.fewest or ready < MIRRORED)
+        if too_few or ready == self.made:
             return torch.zeros(0)
         self.chunks.made()
         if self.new:

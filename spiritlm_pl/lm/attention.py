@@ -12,7 +12,6 @@ Shapes: B rows, T tokens of a row, N = B * T, H heads, K key-value heads, D head
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -35,6 +34,14 @@ except ImportError:  # older torch, where each document takes a flash call of it
     varlen_attn = None
 
 
+class _Made:
+    """What is made of the bounds once a batch: no container, so that FSDP2 hands it on where it makes inputs anew."""
+
+    groups: Groups | None = None
+    cos: Tensor | None = None
+    rotations: list[Rotation] | None = None
+
+
 @dataclass(frozen=True)
 class Packing:
     """Bounds of the documents of a batch.
@@ -43,21 +50,24 @@ class Packing:
         cu_seqlens: bounds of the documents in the flattened (B * T) batch (documents + 1,), int32, on the batch's
             device.
         lengths: number of tokens of each document, the differences of `cu_seqlens`.
+        made: what was made of them before.
     """
 
     cu_seqlens: Tensor
     lengths: list[int]
-    _rotations: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)  # tables, what they gave
+    made: _Made = field(default_factory=_Made, repr=False, compare=False)
 
     @property
     def longest(self) -> int:
         """Number of tokens of the longest document."""
         return max(self.lengths)
 
-    @cached_property
+    @property
     def groups(self) -> Groups:
         """The documents in groups of about the same length, on the CPU; made once a batch."""
-        return Groups.of(self.lengths)
+        if self.made.groups is None:
+            self.made.groups = Groups.of(self.lengths)
+        return self.made.groups
 
     def rotations(self, cos: Tensor, sin: Tensor) -> list[Rotation]:
         """Return the rotations of the groups; all layers that get the same tables share them.
@@ -66,12 +76,11 @@ class Packing:
             cos: cosines (B or 1, T, D) of the positions, as `transformers` gives them to its layers.
             sin: their sines, likewise.
         """
-        if not self._rotations or self._rotations[0] is not cos:
+        if self.made.rotations is None or self.made.cos is not cos:
             num = sum(self.lengths) // cos.shape[1]
             tables = (table.expand(num, -1, -1).flatten(0, 1) for table in (cos, sin))
-            self._rotations[:] = [cos, rotations(self.groups, *tables)]
-        found: list[Rotation] = self._rotations[1]
-        return found
+            self.made.cos, self.made.rotations = cos, rotations(self.groups, *tables)
+        return self.made.rotations
 
     def within(self, window: int | None) -> bool:
         """Whether every token of a document sees all tokens before it through a window; None for no window."""

@@ -19,8 +19,8 @@ FIRST_NAMES = Path(__file__).parents[1] / "fixtures" / "older_names.txt"  # modu
 
 
 # Constants that said which kinds of speech tokens there are, which a list of streams says now, functions in whose place
-# others give more (`score_choices(...).results()`), and internal names, such as those of building blocks one document
-# after the other, and of units of a whole corpus in memory.
+# others give more (`score_choices(...).results()`), and internal names and sizes, such as those of building blocks one
+# document after the other, and of units of a whole corpus in memory.
 GONE = {
     "callbacks.bystander.part",
     "callbacks.export.Exporting",
@@ -32,6 +32,8 @@ GONE = {
     "generation.loading.check_vocoder",
     "generation.stream.SPEECH_KINDS",
     "generation.streaming.SpeechStream",
+    "generation.sampling.TEXT_TOKENS",
+    "lm.attention.MATMUL_LIMIT",
     "lm.fast_tokenizer.check_probe",
     "lm.kinds.SUFFIXES",
     "speech.contract.SIZES",
