@@ -181,22 +181,14 @@ def test_short_prompts_without_padding_are_read_by_packed_weights(
     torch.testing.assert_close(*logits, atol=scale * (1e-4 if dtype == torch.float32 else 0.2), rtol=0)
 
 
-def test_weights_that_never_change_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = network()
-    packing.promise_fixed(model)
-    found = packed_model(model)
-    assert found is not None
-    monkeypatch.setattr(packing, "fingerprint", None)
-    assert packed_model(model) is found
-
-
-def test_a_promise_packs_anew_what_was_packed_before() -> None:
+def test_weights_that_never_change_are_packed_at_the_promise_and_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     model: Any = network()
     before = packed_model(model)
     model.model.layers[0].mlp.down_proj.weight.data.neg_()  # as PEFT's merge, before any promise
     packing.promise_fixed(model)
     found = packed_model(model)
     assert before is not None and found is not None and found is not before
+    monkeypatch.setattr(packing, "fingerprint", None)
     assert packed_model(model) is found
 
 
@@ -262,21 +254,18 @@ def test_answers_are_the_same_when_room_grows(least: int, monkeypatch: pytest.Mo
     assert ours == (answers(model), answers(model, greedy=False, top_p=0.9))
 
 
-@pytest.mark.parametrize("packed_reader", [True, False])
-def test_keys_and_values_are_freed_with_the_answer(packed_reader: bool) -> None:
-    model = network()
-    found = packed_model(model)
+def test_keys_and_values_are_freed_with_the_answer() -> None:
+    found = packed_model(network())
     assert found is not None
     tokens = torch.tensor([PROMPTS[0]])
     mask = torch.ones_like(tokens, dtype=torch.bool)
-    read = None if packed_reader else own_reader(model, mask, DynamicCache(config=model.config))
+    everything = torch.ones(VOCABULARY.num_rows, dtype=torch.bool)
     gc.disable()  # which would find a cycle late, and at any time
     try:
-        decoding = PackedDecoding(found, mask, 1, torch.ones(VOCABULARY.num_rows, dtype=torch.bool), read)
+        decoding = PackedDecoding(found, mask, 1, everything)
         decoding(tokens)
         kept = weakref.ref(decoding.keys[0])
-        assert kept() is not None
-        del decoding, read
+        del decoding
         assert kept() is None
     finally:
         gc.enable()
