@@ -35,7 +35,8 @@ class Told:
         text: what is compared.
         main: whether the statement decides the verdict of its finding.
         estimate: estimate of the difference, in the direction of the statement; None without a pair of runs.
-        published: figures of the paper, of the better and of the worse; None where it has none.
+        published: figures of the paper in the order of the difference, the larger one of the statement first; None
+            where it has none.
         verdict: verdict by the rule.
     """
 
@@ -166,7 +167,7 @@ def told(statement: Mapping[str, Any], runs: Runs) -> Told:
     title = findings_file()["measures"][measure]["title"]
     text = f"{title}: {title_of(better)} {'below' if low else 'above'} {title_of(worse)}"
     published = statement.get("published")
-    pair = None if published is None else (float(published[0]), float(published[1]))
+    pair = None if published is None else (float(published[low]), float(published[not low]))
     return Told(text, bool(statement.get("main")), estimate, pair, verdict(estimate))
 
 

@@ -5,7 +5,16 @@ from typing import Any
 import pytest
 
 from spiritlm_pl.evaluation.paired import PairedEstimate
-from spiritlm_pl.reproduce.findings import condition_mean, difference, finding_verdict, measured, told, verdict
+from spiritlm_pl.reproduce.findings import (
+    condition_mean,
+    difference,
+    finding_verdict,
+    findings_file,
+    measured,
+    statements,
+    told,
+    verdict,
+)
 
 DIRECTIONS = ("text_to_text", "speech_to_speech", "speech_to_text", "text_to_speech")
 
@@ -51,6 +60,12 @@ def test_a_statement_is_seen_where_its_interval_lies_above_0(found: PairedEstima
 )
 def test_a_finding_is_what_its_main_statements_are(found: Any, expected: str) -> None:
     assert finding_verdict(found) == expected
+
+
+def test_the_papers_figures_stand_in_the_order_of_the_difference() -> None:
+    for number in findings_file()["findings"]:
+        for one in statements(number, {}):
+            assert one.published is None or one.published[0] > one.published[1], one.text  # what the paper found
 
 
 def test_runs_are_paired_by_seed_and_items_by_id() -> None:
