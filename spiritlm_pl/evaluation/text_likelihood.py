@@ -131,7 +131,7 @@ def _of_text_and_speech(argument: str, folder: Path, device: str | torch.device)
         network, text, vocabulary = load_lm(folder, device, torch.float32)
         begin = [*text.opening, *vocabulary.opening, *vocabulary.opened(Modality.TEXT)]
     except (ValueError, FileNotFoundError) as error:
-        raise ValueError(f"{argument} must be a model of texts, but {folder}: {error}") from error
+        raise ValueError(f"{argument} must be a model of texts that can be loaded, unlike {folder}: {error}") from error
     return TextLikelihood(network, text.encode, begin, context_length(network))
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spiritlm_pl.reproduce.findings import findings_file
-from spiritlm_pl.reproduce.folder import TOKENIZERS, copy_tokenizer, has_tokenizer, shared_settings
+from spiritlm_pl.reproduce.folder import SETTINGS_FILE, TOKENIZERS, copy_tokenizer, has_tokenizer, shared_settings
 from spiritlm_pl.reproduce.merge import merge as merge_results
 from spiritlm_pl.reproduce.plan import all_tasks, needed_tokenizers, plan_file
 from spiritlm_pl.reproduce.report import build_report, cell, write_report
@@ -61,6 +61,8 @@ def reproduce(
     if not chosen or not set(chosen) <= set(known):
         raise ValueError(f"only must be numbers of findings ({', '.join(map(str, known))}), but is {only}")
     folder, console, start = Path(out), Console(), time.monotonic()
+    if report_only and not (merge or quickstart or (folder / SETTINGS_FILE).is_file()):
+        raise ValueError(f"out must be a folder that this command has made, but {out} has no {SETTINGS_FILE}")
     if quickstart is not None:
         for name in needed_tokenizers(_conditions(chosen)):
             if has_tokenizer(Path(quickstart), name):

@@ -134,7 +134,9 @@ def test_a_folder_of_all_parts_or_of_speech_alone_is_refused(tiny_lm, tmp_path):
         load_text_likelihood("language_model", tmp_path / "model")
     description = tmp_path / "model" / "lm" / "spiritlm.json"
     description.write_text(description.read_text().replace('"language_model"', '"vocoder"'))
-    with pytest.raises(ValueError, match=r"language_model must be a model of texts, but .*model/lm: "):
+    with pytest.raises(
+        ValueError, match=r"language_model must be a model of texts that can be loaded, unlike .*model/lm: "
+    ):
         load_text_likelihood("language_model", tmp_path / "model" / "lm")
 
 

@@ -37,6 +37,8 @@ def perplexity(
         batch_tokens: largest number of tokens in a batch, padding included.
         device: device to compute on: cpu, cuda, cuda:1, ...
     """
+    from transformers.utils.logging import disable_progress_bar
+
     from spiritlm_pl.corpora.splitting import spread_evenly
     from spiritlm_pl.corpora.text_files.options import TextOptions
     from spiritlm_pl.corpora.text_files.skipped import Skipped
@@ -55,6 +57,7 @@ def perplexity(
     texts = [document for _, document in source.all_texts(skipped)]
     texts = texts if items is None else spread_evenly(texts, items)
     place = check_device(device)
+    disable_progress_bar()
     models = {name: load_text_likelihood("lms", folder, place) for name, folder in lms.items()}
     results, reasons = text_perplexity(models, texts, batch_tokens)
     figures = {name: one.to_dict() for name, one in results.items()}

@@ -160,12 +160,14 @@ class Speaker:
         """Say a text; numbers and symbols are written out in words first.
 
         Raises:
-            UnsayableError: if there is nothing to say.
+            UnsayableError: if there is nothing to say, or letters that an English voice spells by their names.
             ValueError: if there is no such voice.
         """
         written, words, starts = readable(text, voice.language)
         if not words:
             raise UnsayableError(f"text must have words to say, but is {text!r} instead")
+        if voice.language == "en" and regex.search(r"(?!\p{Latin})\p{Letter}", written):
+            raise UnsayableError(f"text must be in Latin letters for voice {voice.name}, but is {text!r} instead")
         self.set_voice(voice)
         self._chunks.clear()
         self._events.clear()

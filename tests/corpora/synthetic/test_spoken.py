@@ -6,7 +6,7 @@ import pytest
 
 from spiritlm_pl.cli.prepare.synthetic import stories, styles, text
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, phone_alignment, word_alignment
-from spiritlm_pl.corpora.synthetic.espeak import Voice, partition, speaker
+from spiritlm_pl.corpora.synthetic.espeak import UnsayableError, Voice, partition, speaker
 from spiritlm_pl.corpora.synthetic.spoken import Line, speak_line
 from spiritlm_pl.corpora.synthetic.stories import vocabulary, write_stories
 
@@ -130,3 +130,11 @@ def test_a_line_sounds_the_same_whatever_was_said_before(tmp_path: Path) -> None
     speak_line(Line("first", "A horse saw it.", Voice("en-gb+m3"), tmp_path / "first.wav"))
     speak_line(replace(last, path=tmp_path / "after.wav"))
     assert (tmp_path / "alone.wav").read_bytes() == (tmp_path / "after.wav").read_bytes()
+
+
+@pytest.mark.parametrize("text", ["你好世界。", "Привет, как дела?", "The letter Ω was next."])
+def test_an_english_voice_does_not_spell_letters_of_other_scripts(text: str) -> None:
+    with pytest.raises(UnsayableError, match="text must be in Latin letters for voice en-us"):
+        speaker().speak(text, Voice("en-us"))
+    assert speaker().speak("A naïve fiancée.", Voice("en-us")).words
+    assert speaker().speak("Привет", Voice("ru")).words
