@@ -1,7 +1,7 @@
 """A miniature of spoken corpora: tones of changing pitch, tokens made up for them, and vocoders of random weights."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from spiritlm_pl.corpora.audio import load_waveform, save_wav
 from spiritlm_pl.corpora.manifest import load_cuts, make_cut, save_corpus
@@ -177,3 +179,39 @@ class Kit:
 @pytest.fixture
 def kit(tmp_path: Path) -> Kit:
     return Kit(tmp_path)
+
+
+def save_words(folder: Path, words: Sequence[str], **names: str) -> None:
+    """Write a tokenizer of `transformers` whose tokens are words; `names` are its special tokens."""
+    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", **names).save_pretrained(folder)
+
+
+@pytest.fixture
+def save_tokenizer() -> Callable[..., None]:
+    """`save_words`."""
+    return save_words
+
+
+@pytest.fixture
+def text_model(tmp_path: Path) -> Callable[[Sequence[str]], Path]:
+    """Function that writes a small language model of words, of 12 places, with its tokenizer."""
+
+    def write(words: Sequence[str]) -> Path:
+        torch.manual_seed(0)
+        config = LlamaConfig(
+            vocab_size=len(words),
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=12,
+            initializer_range=0.8,
+        )
+        folder = tmp_path / "text_model"
+        LlamaForCausalLM(config).save_pretrained(folder)
+        save_words(folder, words, bos_token="<s>")
+        return folder
+
+    return write

@@ -2,13 +2,11 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from spiritlm_pl.cli.main import run
 from spiritlm_pl.evaluation.perplexity import text_perplexity
@@ -29,23 +27,8 @@ class Known:
 
 
 @pytest.fixture
-def lm(tmp_path: Path) -> Path:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(WORDS),
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=12,
-        initializer_range=0.8,
-    )
-    folder = tmp_path / "lm"
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>").save_pretrained(folder)
-    return folder
+def lm(text_model: Callable[[Sequence[str]], Path]) -> Path:
+    return text_model(WORDS)
 
 
 def test_known_likelihoods_give_known_figures() -> None:

@@ -2,16 +2,7 @@ import math
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BertConfig,
-    BertForMaskedLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertForMaskedLM
 
 from spiritlm_pl.evaluation.text_likelihood import load_text_likelihood
 from spiritlm_pl.lm.folder import save_lm
@@ -20,27 +11,9 @@ from spiritlm_pl.vocabulary import Modality
 WORDS = ["<s>", "<pad>", "<unk>", "the", "cat", "sat", "down", "again"]
 
 
-def save_tokenizer(folder, **names):
-    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", **names).save_pretrained(folder)
-
-
 @pytest.fixture
-def folder(tmp_path):
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(WORDS),
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=12,
-        initializer_range=0.8,
-    )
-    LlamaForCausalLM(config).save_pretrained(tmp_path)
-    save_tokenizer(tmp_path, bos_token="<s>")
-    return tmp_path
+def folder(text_model):
+    return text_model(WORDS)
 
 
 def expected(folder, tokens):
@@ -60,8 +33,8 @@ def test_losses_are_those_of_the_model_in_any_batch(folder):
     assert found[1][0] == pytest.approx(sum(second[2:]), abs=1e-4)
 
 
-def test_the_first_token_is_not_scored_where_nothing_begins_a_text(folder):
-    save_tokenizer(folder)
+def test_the_first_token_is_not_scored_where_nothing_begins_a_text(folder, save_tokenizer):
+    save_tokenizer(folder, WORDS)
     ((loss, count), (_, none)) = load_text_likelihood("language_model", folder).losses(
         [("", "the cat sat"), ("", "the")]
     )
