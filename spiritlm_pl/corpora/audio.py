@@ -4,6 +4,7 @@ Shapes: C channels, S samples.
 """
 
 import math
+import sys
 import wave
 from pathlib import Path
 
@@ -140,16 +141,27 @@ def _resample_with_ffmpeg(waveform: Tensor, rate: int, sample_rate: int) -> Tens
     return torch.from_numpy(samples).to(waveform.device)
 
 
-def load_waveform(source: MonoCut | str | Path, sample_rate: int = SAMPLE_RATE) -> Tensor:
-    """Load a cut or a whole file as a mono waveform (S,) float32 at `sample_rate` Hz.
+def load_waveform(
+    source: MonoCut | str | Path, sample_rate: int = SAMPLE_RATE, start: int = 0, length: int | None = None
+) -> Tensor:
+    """Load a cut or a whole file, or a part of it, as a mono waveform (S,) float32 at `sample_rate` Hz.
 
-    A cut gives exactly `round(cut.duration * sample_rate)` samples; up to 50 ms of zeros may be added at its end.
+    A whole cut gives exactly `num_samples(cut, sample_rate)` samples; up to 50 ms of zeros may be added at its end.
+
+    Args:
+        source: the cut, or the path of a file.
+        sample_rate: sample rate of the result, in Hz.
+        start: first sample of the part.
+        length: number of samples of the part; None for all to the end.
 
     Raises:
         AudioError: if the file is missing, empty or damaged, shorter than the cut, or has values that are not finite.
     """
+    end = None if length is None else start + length
     if not isinstance(source, MonoCut):
-        return _finite(to_mono(*load_audio_file(source), sample_rate), source)
+        return _finite(to_mono(*load_audio_file(source), sample_rate), source)[start:end]
+    if (start or end is not None) and (part := _load_part(source, sample_rate, start, end)) is not None:
+        return part
     path = source.recording.sources[0].source
     whole = source.start == 0 and math.isclose(source.duration, source.recording.duration, abs_tol=1e-6)
     waveform, rate = load_audio_file(path, source.start, None if whole else source.duration)
@@ -157,13 +169,33 @@ def load_waveform(source: MonoCut | str | Path, sample_rate: int = SAMPLE_RATE) 
     if waveform.shape[0] > 1 and len(channels) > 1:
         waveform = waveform[channels.index(source.channel)][None]
     mono = _finite(to_mono(waveform, rate, sample_rate), path)
-    expected = round(source.duration * sample_rate)
+    expected = num_samples(source, sample_rate)
     if mono.shape[0] < expected - sample_rate // 20:
         raise AudioError(
             f"audio file must have {source.duration:.2f} s from {source.start:.2f} s, "
             f"but {path} has {mono.shape[0] / sample_rate:.2f} s instead"
         )
-    return torch.nn.functional.pad(mono, (0, max(0, expected - mono.shape[0])))[:expected]
+    return torch.nn.functional.pad(mono, (0, max(0, expected - mono.shape[0])))[:expected][start:end]
+
+
+def num_samples(cut: MonoCut, sample_rate: int = SAMPLE_RATE) -> int:
+    """Return the number of samples of a cut at a sample rate in Hz."""
+    return round(cut.duration * sample_rate)
+
+
+def _load_part(cut: MonoCut, sample_rate: int, start: int, end: int | None) -> Tensor | None:
+    """Decode no more than a part of a cut; None where its samples depend on others, or the file ends within it."""
+    if cut.recording.sampling_rate != sample_rate or len(cut.recording.channel_ids or [0]) > 1:
+        return None
+    wanted = min(num_samples(cut, sample_rate), sys.maxsize if end is None else end) - start
+    if wanted <= 0:
+        return None
+    path, first = cut.recording.sources[0].source, round(cut.start * sample_rate) + start
+    try:
+        waveform, rate = load_audio_file(path, first / sample_rate, wanted / sample_rate)
+    except AudioError:
+        return None  # as the whole cut is read, the error tells what is wrong with it
+    return _finite(waveform[0], path) if rate == sample_rate and waveform.shape == (1, wanted) else None
 
 
 def _finite(waveform: Tensor, path: str | Path) -> Tensor:

@@ -35,7 +35,7 @@ from spiritlm_pl.runtime.names import Names, NamesWriter
 FORMAT = 1
 BLOCK = 32  # lines that are compressed together
 DIGEST = 16  # bytes of the hash of what is said
-KEPT = 4  # decompressed blocks
+KEPT = 128  # decompressed blocks, some megabytes in all
 
 
 class CutIndex(Sequence[MonoCut]):

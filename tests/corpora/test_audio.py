@@ -1,12 +1,16 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 import torch
+from lhotse import MonoCut, Recording
 
-from spiritlm_pl.corpora.audio import AudioError, load_audio_file, load_waveform, save_wav, to_mono
+from spiritlm_pl.corpora import audio
+from spiritlm_pl.corpora.audio import AudioError, load_audio_file, load_waveform, num_samples, save_wav, to_mono
 from spiritlm_pl.corpora.cut_index import CutIndex
 from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
 from spiritlm_pl.corpora.manifest import Word, iterate_cuts, load_cuts, make_cut, save_corpus, style_of, word_alignment
@@ -142,3 +146,43 @@ def test_missing_and_damaged_corpora(tmp_path: Path) -> None:
 def test_audio_without_samples_is_told() -> None:
     with pytest.raises(AudioError, match="audio must hold samples, but has none"):
         to_mono(torch.zeros(2, 0), 44_100)
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "kind"), [(16_000, 1, "wav"), (16_000, 1, "flac"), (22_050, 1, "wav"), (16_000, 2, "wav")]
+)
+def test_a_part_is_what_the_whole_has_there(rate: int, channels: int, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{kind}"
+    soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal((2 * rate, channels)), rate)
+    for start in (0.0, 0.30003):
+        cut = MonoCut("a", start, 1.5, 0, recording=Recording.from_file(path))
+        whole = load_waveform(cut, 16_000)
+        assert len(whole) == num_samples(cut, 16_000) == 24_000
+        for first, length in ((0, 100), (1234, 5000), (23_990, 10), (20_000, 4000), (23_000, 5000), (7, 0)):
+            assert torch.equal(load_waveform(cut, 16_000, first, length), whole[first : first + length])
+        assert torch.equal(load_waveform(cut, 16_000, 20_000), whole[20_000:])
+
+
+def test_a_part_decodes_no_more_than_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_wav(tmp_path / "a.wav", torch.zeros(160_000))
+    cut = MonoCut("a", 0.0, 10.0, 0, recording=Recording.from_file(tmp_path / "a.wav"))
+    decoded = []
+
+    def decode(*arguments: Any) -> Any:
+        for waveform, rate in original(*arguments):
+            decoded.append(waveform.shape[1])
+            yield waveform, rate
+
+    original = audio.decode
+    monkeypatch.setattr(audio, "decode", decode)
+    assert len(load_waveform(cut, 16_000, 16_000, 320)) == 320 and decoded == [320]
+
+
+def test_a_file_that_ends_before_its_cut_is_told_for_every_part(tmp_path: Path) -> None:
+    save_wav(tmp_path / "a.wav", torch.full((32_000,), 0.5))
+    cut = MonoCut("a", 0.0, 2.0, 0, recording=Recording.from_file(tmp_path / "a.wav"))
+    save_wav(tmp_path / "a.wav", torch.full((31_900,), 0.5))  # a little shorter than its manifest says
+    assert torch.equal(load_waveform(cut, 16_000, 31_000, 1000), load_waveform(cut, 16_000)[31_000:])
+    save_wav(tmp_path / "a.wav", torch.full((16_000,), 0.5))
+    with pytest.raises(AudioError, match=r"must have 2\.00 s"):
+        load_waveform(cut, 16_000, 20_000, 1000)
