@@ -6,12 +6,14 @@ callback is the same, bit for bit.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.seed import isolate_rng
 from transformers import PreTrainedModel
 
@@ -19,7 +21,7 @@ from spiritlm_pl.callbacks.evaluation_context import evaluation_context, on_rank
 from spiritlm_pl.callbacks.media import log_audio, log_figure, log_text
 from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.modules import WritingModule
-from spiritlm_pl.contracts.speech_tokenizer import check_tokenizer
+from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer, check_tokenizer
 from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.data.steps import in_steps
 from spiritlm_pl.data.unit_corpus import UnitCorpus
@@ -29,6 +31,7 @@ from spiritlm_pl.generation import Answer, GenerationSettings, OutputModality, P
 from spiritlm_pl.generation.loading import load_speaking_part
 from spiritlm_pl.generation.stream import speech_string
 from spiritlm_pl.generation.synthesis import AnyVocoder, check_synthesis
+from spiritlm_pl.runtime.checkpoint import CONFIG_FILE
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.tokenizers.expressive import load_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
@@ -111,6 +114,8 @@ class GenerateSamples(Callback):
         at_end: whether to generate at the end of training.
         speech_tokenizer: folder of the speech tokenizer; needed only for `recordings`.
         vocoder: folder of the vocoder; without it, speech is logged as units.
+        vocoder_later: whether the vocoder may appear only while this trains, as where both train at the same time; until
+            then, speech is logged as units. A folder that is missing is refused otherwise.
         speaker: name or id of the vocoder's voice; None for its default.
         settings: sampling options of all samples.
         group: name of the group of samples in the tracker.
@@ -130,6 +135,7 @@ class GenerateSamples(Callback):
         at_end: bool = True,
         speech_tokenizer: str | None = None,
         vocoder: str | None = None,
+        vocoder_later: bool = False,
         speaker: str | int | None = None,
         settings: GenerationSettings = GenerationSettings(),  # noqa: B008  frozen
         group: str = "samples",
@@ -144,6 +150,8 @@ class GenerateSamples(Callback):
             raise ValueError("speech_tokenizer must be given for recordings, but is None instead")
         if not texts and not recordings and units is None:
             raise ValueError("texts, recordings or units must be given, but none is")
+        if vocoder_later and vocoder is None:
+            raise ValueError("vocoder must be given for vocoder_later, but is None instead")
         self.text_tokenizer, self.speech_tokenizer, self.vocoder = text_tokenizer, speech_tokenizer, vocoder
         self.texts, self.recordings = tuple(texts), tuple(recordings)
         self.units, self.split, self.num_utterances = units, split, num_utterances
@@ -153,6 +161,7 @@ class GenerateSamples(Callback):
         self._last_step = self._step_before = -1
         self._prompts: list[NamedPrompt] | None = None
         self._spirit_lm: SpiritLM | None = None
+        self._awaited = vocoder_later  # until the vocoder is there, the same on every rank
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read prompts and networks, so that errors in them appear before training."""
@@ -205,24 +214,44 @@ class GenerateSamples(Callback):
                         self._log(trainer, place, prompt, samples, spirit_lm)
 
     def _load(self, trainer: Trainer, pl_module: LightningModule, network: PreTrainedModel) -> SpiritLM:
-        if self._spirit_lm is not None:
-            return self._spirit_lm
+        known = self._spirit_lm
+        if self._awaited:
+            self._awaited = not self._there(trainer)
+        elif known is not None:
+            return known
+        if known is not None and self._awaited:
+            return known
         vocabulary = checked(pl_module, WritingModule, "module", self).vocabulary
+        vocoder = None
+        if self._awaited:
+            rank_zero_info(f"Samples of speech are logged as units until the vocoder {self.vocoder} is there.")
+        elif self.vocoder is not None:
+            vocoder = on_rank_zero(trainer, lambda: self._load_vocoder(vocabulary))
+        if known is None:
+            self._prompts, text_tokenizer, tokenizer = self._read_prompts(trainer, pl_module, vocabulary)
+        else:
+            text_tokenizer, tokenizer = known.text_tokenizer, known.speech_tokenizer
+        self._spirit_lm = SpiritLM(network, text_tokenizer, vocabulary, tokenizer, vocoder, self.speaker)
+        return self._spirit_lm
+
+    def _there(self, trainer: Trainer) -> bool:
+        """Tell every rank whether rank zero sees the vocoder, whose configuration is the last file that is written."""
+        return trainer.strategy.broadcast((Path(self.vocoder or "") / CONFIG_FILE).is_file())
+
+    def _read_prompts(
+        self, trainer: Trainer, pl_module: LightningModule, vocabulary: Vocabulary
+    ) -> tuple[list[NamedPrompt], TextTokenizer, SpeechTokenizer | None]:
+        """Return the prompts, and the tokenizers that read them."""
         path = self.text_tokenizer or text_tokenizer_of(pl_module, self)
         device = trainer.strategy.root_device
         tokenizer = None if self.speech_tokenizer is None else load_tokenizer(self.speech_tokenizer, device)
-        vocoder = None if self.vocoder is None else on_rank_zero(trainer, lambda: self._load_vocoder(vocabulary))
         prompts = [NamedPrompt(f"text{number}", [Text(text)], text) for number, text in enumerate(self.texts)]
         prompts += [NamedPrompt(f"recording{n}", [Speech(path)], path) for n, path in enumerate(self.recordings)]
         if self.units is not None:
             prompts += corpus_prompts(self.units, self.split, self.num_utterances, vocabulary)
         if tokenizer is not None:
             check_tokenizer(tokenizer.layout, vocabulary, self.speech_tokenizer)
-        self._prompts = prompts
-        self._spirit_lm = SpiritLM(
-            network, TextTokenizer.load_fitting(path, vocabulary), vocabulary, tokenizer, vocoder, self.speaker
-        )
-        return self._spirit_lm
+        return prompts, TextTokenizer.load_fitting(path, vocabulary), tokenizer
 
     def _load_vocoder(self, vocabulary: Vocabulary) -> AnyVocoder:
         """Load the vocoder, and check that it speaks the tokens of a vocabulary in the chosen voice."""

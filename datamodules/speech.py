@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from spiritlm_pl.contracts.batches import WaveformBatch
-from spiritlm_pl.corpora.audio import load_waveform
+from spiritlm_pl.corpora.audio import load_waveform, num_samples
 from spiritlm_pl.corpora.cuts import Cuts, joined, open_cuts
 from spiritlm_pl.data.batching import Indices, Visit, bucketed_batches, evened, generator
 from spiritlm_pl.data.flat_units import FlatUnits
@@ -335,8 +335,7 @@ class WaveformCrops(Dataset[WaveformBatch]):
         for index in visit.indices:
             cut = self.cuts[index]
             ids.append(cut.id)
-            waveform = load_waveform(cut, self.sample_rate)
-            start, length = 0, len(waveform)
+            start, length = 0, num_samples(cut, self.sample_rate)
             if self.crop is not None and length > self.crop:
                 places = (length - self.crop) // self.snap + 1
                 start = int(generator(self.seed, epoch, index, 1).integers(places)) * self.snap
@@ -344,7 +343,7 @@ class WaveformCrops(Dataset[WaveformBatch]):
             if self.free_frames:
                 offset = int(generator(self.seed, epoch, index, 2).integers(self.snap))
                 start, length = start + offset, length - offset
-            waveforms.append(waveform[start : start + length])
+            waveforms.append(load_waveform(cut, self.sample_rate, start, length))
             if self.units is not None:
                 frames = unit_frames(self.units[cut.id]).astype(np.int64)
                 first = (start + self.snap // 2) // self.snap  # label in the middle of the first frame

@@ -267,9 +267,7 @@ class UnitSegments(Dataset[UnitWaveformBatch]):
             for name, frames in self.frames(utterance).items():
                 streams[name].append(frames[start : start + self.segment_frames])
             length = len(streams["units"][-1])
-            waveforms.append(
-                load_waveform(cut, self.sample_rate)[start * self.hop_length :][: length * self.hop_length]
-            )
+            waveforms.append(load_waveform(cut, self.sample_rate, start * self.hop_length, length * self.hop_length))
             lengths.append(length)
         longest = self.segment_frames if self.random else max(lengths)
 

@@ -95,12 +95,13 @@ def stretch(waveforms: Tensor, rate: float, size: int = 512) -> Tensor:
     positions = torch.arange(0, spectrum.shape[-1], rate, device=waveforms.device)
     padded = functional.pad(spectrum, (0, 2))
     index = positions.long()
-    first, second = padded[..., index], padded[..., index + 1]
+    magnitudes, angles = padded.abs(), padded.angle()  # once for every frame, though two positions may share one
     share = (positions - index).to(waveforms)
-    magnitude = (1 - share) * first.abs() + share * second.abs()
-    step = second.angle() - first.angle() - advance
+    magnitude = (1 - share) * magnitudes[..., index] + share * magnitudes[..., index + 1]
+    first = angles[..., index]
+    step = angles[..., index + 1] - first - advance
     step = step - 2 * torch.pi * torch.round(step / (2 * torch.pi)) + advance
-    phase = torch.cat([first.angle()[..., :1], step[..., :-1]], dim=-1).cumsum(-1)
+    phase = torch.cat([first[..., :1], step[..., :-1]], dim=-1).cumsum(-1)
     return torch.istft(torch.polar(magnitude, phase), size, hop, window=window, length=round(waveforms.shape[1] / rate))
 
 

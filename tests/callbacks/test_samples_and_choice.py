@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from mlflow.tracking import MlflowClient
 from torch.utils.data import DataLoader
@@ -305,6 +306,28 @@ def test_every_rank_ends_where_rank_zero_refuses_the_vocoder(folder):
     assert len(told) == 1 and "num_units" in told[0]
     with pytest.raises(ValueError, match="num_units"):  # and does not wait for rank zero
         samples().on_fit_start(rank(1, lambda _: told[0]), module)
+
+
+class FinishVocoder(Callback):
+    """Put the folder of a vocoder in place after two steps, as a training beside this one does."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step == 2:
+            Path("elsewhere").rename("vocoder")
+
+
+def test_a_vocoder_that_trains_beside_is_used_once_it_is_there(folder, monkeypatch, capsys):
+    heard = []
+    monkeypatch.setattr("spiritlm_pl.callbacks.generate_samples.log_audio", lambda *given: heard.append(given[-1]))
+    Path("vocoder").rename("elsewhere")
+    every_step = samples(vocoder_later=True, directions=["text_to_speech"], every_n_steps=1, on_validation=False)
+    train([every_step, FinishVocoder()])
+    assert sorted(set(heard)) == [3, 4]
+    Path("vocoder").rename("elsewhere")
+    with pytest.raises(ValueError, match=r"config\.json"):
+        train([samples()])
+    with pytest.raises(ValueError, match="vocoder must be given for vocoder_later"):
+        GenerateSamples(texts=["a"], vocoder_later=True)
 
 
 def test_an_unknown_voice_is_told_before_training(folder):
