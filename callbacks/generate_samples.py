@@ -114,8 +114,8 @@ class GenerateSamples(Callback):
         at_end: whether to generate at the end of training.
         speech_tokenizer: folder of the speech tokenizer; needed only for `recordings`.
         vocoder: folder of the vocoder; without it, speech is logged as units.
-        vocoder_later: whether the vocoder may appear only while this trains, as where both train at the same time; until
-            then, speech is logged as units. A folder that is missing is refused otherwise.
+        vocoder_later: whether the vocoder may appear while this trains, as where both train at the same time. Speech is
+            logged as units until then; without this, a folder that is missing is refused.
         speaker: name or id of the vocoder's voice; None for its default.
         settings: sampling options of all samples.
         group: name of the group of samples in the tracker.

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
+from spiritlm_pl.tokenizers.spectra import centred_powers
 from spiritlm_pl.vocoder.losses import DiscriminatorOutput
 
 SLOPE = 0.1
@@ -147,8 +148,7 @@ class SpectrogramDiscriminator(Discriminator):
         outputs = []
         for n_fft, stack in zip(self.n_ffts, self.stacks, strict=True):
             window: Tensor = getattr(self, f"window{n_fft}")
-            spectrum = torch.stft(waveforms.float(), n_fft, n_fft // 4, window=window, return_complex=True)
-            power = spectrum.real.square() + spectrum.imag.square()
+            power = centred_powers(waveforms.float(), window, n_fft // 4).transpose(1, 2)
             levels = (power + 1e-7).log()[:, None] / 5  # (B, 1, K, F)
             # Channels side by side are much faster on a CPU; the layers after the first keep this order.
             outputs.append(stack(levels.contiguous(memory_format=torch.channels_last)))

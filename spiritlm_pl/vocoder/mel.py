@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram
 
 from spiritlm_pl.tokenizers.mel_spectrum import mel_magnitudes
+from spiritlm_pl.tokenizers.spectra import centred_powers
 
 FLOOR = 1e-5
 
@@ -101,12 +102,9 @@ class MultiResolutionSTFTLoss(nn.Module):
             self.register_buffer(f"window{n_fft}", torch.hann_window(n_fft), persistent=False)
 
     def magnitude(self, waveforms: Tensor, n_fft: int) -> Tensor:
-        """Compute magnitudes (B, n_fft / 2 + 1, F) of waveforms (B, S)."""
+        """Compute magnitudes (B, F, n_fft / 2 + 1) of waveforms (B, S)."""
         window: Tensor = getattr(self, f"window{n_fft}")
-        spectrum = torch.stft(
-            waveforms.float(), n_fft, n_fft // 4, window=window, return_complex=True, pad_mode="reflect"
-        )
-        return (spectrum.real.square() + spectrum.imag.square() + 1e-9).sqrt()
+        return (centred_powers(waveforms.float(), window, n_fft // 4) + 1e-9).sqrt()
 
     def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
         """Compare waveforms (B, S) and (B, S), and return the mean over the resolutions."""
