@@ -91,6 +91,34 @@ def check_speed(speed: int) -> None:
         raise ValueError(f"speed must be in [80, 450] words a minute, but is {speed} instead")
 
 
+def check_voices(names: Sequence[str], argument: str = "voices") -> None:
+    """Check that voices of eSpeak NG are known, trying each once.
+
+    Args:
+        names: names of the voices, such as en-us or en-gb+f2.
+        argument: name of the argument that gives them, for the error.
+
+    Raises:
+        ValueError: if one is not known.
+    """
+    for name in names:
+        try:
+            speaker().set_voice(Voice(name))
+        except ValueError:
+            raise ValueError(
+                f"{argument} must be of eSpeak NG, such as en-us or en-gb+f2, but one is {name!r} instead"
+            ) from None
+
+
+def check_any_voices(names: Sequence[str], argument: str = "voices") -> None:
+    """Check that voices of eSpeak NG or Flite are known, before anything is fetched; see `check_voices`."""
+    for name in names:
+        if name.startswith(PREFIX):
+            check_voice(name, argument)
+        else:
+            check_voices([name], argument)
+
+
 def make_voices(names: Sequence[str], speed: int) -> list[Voice]:
     """Make voices of eSpeak NG from their names, trying each once.
 
@@ -104,10 +132,8 @@ def make_voices(names: Sequence[str], speed: int) -> list[Voice]:
     if not names:
         raise ValueError("voices must have at least one name, but is empty instead")
     check_speed(speed)
-    voices = [Voice(name, speed) for name in names]
-    for voice in voices:
-        speaker().set_voice(voice)
-    return voices
+    check_voices(names)
+    return [Voice(name, speed) for name in names]
 
 
 @contextmanager
@@ -124,9 +150,8 @@ def any_voices(names: Sequence[str], speed: int, flite: Path | None) -> Iterator
         ValueError: if there are no names, one is not known, or the speed is out of range.
     """
     check_speed(speed)
+    check_any_voices(names)
     others = [name for name in names if name.startswith(PREFIX)]
-    for name in others:
-        check_voice(name)  # before anything is fetched
     plain = [name for name in names if name not in others]
     espeak: dict[str, AnyVoice] = {}
     if plain or not others:

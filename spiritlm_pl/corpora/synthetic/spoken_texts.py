@@ -14,7 +14,15 @@ from spiritlm_pl.corpora.files import files_below, path_id, read_text
 from spiritlm_pl.corpora.manifest import SPLITS
 from spiritlm_pl.corpora.splitting import assign_splits, by_split, check_fractions, spread_evenly
 from spiritlm_pl.corpora.synthetic.flite import PREFIX
-from spiritlm_pl.corpora.synthetic.spoken import LICENCE, SYNTHESIZER, AnyVoice, Line, any_voices, speak_lines
+from spiritlm_pl.corpora.synthetic.spoken import (
+    LICENCE,
+    SYNTHESIZER,
+    AnyVoice,
+    Line,
+    any_voices,
+    check_any_voices,
+    speak_lines,
+)
 from spiritlm_pl.corpora.text.transcripts import split_sentences, spoken_form, unreadable
 
 LONGEST_SENTENCE = 200  # words, more than a minute; a longer one is usually a list, or text without punctuation
@@ -200,6 +208,7 @@ def _check_voices(voices: Sequence[str], held_out: Sequence[str], times_said: in
     for option, names in (("voices", voices), ("held_out_voices", held_out)):
         if len(set(names)) < len(names):
             raise ValueError(f"{option} must differ, but are {', '.join(names)} instead")
+        check_any_voices(names, option)
     if shared := sorted(set(voices) & set(held_out)):
         raise ValueError(f"held_out_voices must be others than voices, but both have {', '.join(shared)} instead")
     fewest = min(len(voices), len(held_out) or len(voices))
