@@ -38,6 +38,8 @@ GROUPS = {
 class AppendPiece(argparse.Action):
     """Option action that appends the words after `--text`, or the file after `--speech`, unchanged to the prompt."""
 
+    appends_to = "prompt"
+
     def __call__(
         self,
         parser: argparse.ArgumentParser,

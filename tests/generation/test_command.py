@@ -108,14 +108,23 @@ def test_text_out(generate):
         ([], "at least one --text or --speech"),
         (["--text", " "], "--text must hold at least one word"),
         (["--speech", "missing.wav"], "missing.wav does not exist"),
-        (["--text", "cat " * 300], "must be shorter than the model's context of 128 tokens"),
+        (["--text", "cat " * 300], "error: --text must be shorter than the model's context of 128 tokens, but has "),
+        (
+            ["--text=" + "cat " * 300, "--speech=tone.wav"],
+            "error: --text and --speech must be shorter than the model's",
+        ),
+        (
+            ["--prompt", f"[{{text: {'cat ' * 300}}}]"],
+            "error: --prompt must be shorter than the model's context of 128",
+        ),
         (["--text", "cat", "--speaker", "carl"], "speaker must be one of anna, bert"),
         (["--text", "cat", "--temperature", "0"], "temperature must be above 0"),
         (["--text", "cat", "--greedy", "--num-samples", "3"], "--num-samples must be 1 with greedy, but is 3"),
         (["--text", "cat", "--lm", "nowhere"], "nowhere does not exist"),
     ],
 )
-def test_bad_input_gets_one_line_and_exit_code_2(generate, arguments, message):
+def test_bad_input_gets_one_line_and_exit_code_2(generate, model_folder, tmp_path, arguments, message):
+    shutil.copy(model_folder / "tone.wav", tmp_path)
     code, out, err = generate(*arguments)
     assert code == 2 and out == ""
     assert message in err and err.count("\n") == 1
