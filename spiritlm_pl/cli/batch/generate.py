@@ -32,6 +32,7 @@ def generate_lines(
     Raises:
         FileNotFoundError: if the file is missing.
         ValueError: if a line is not a JSON object; other errors in a line are written to its answer.
+        SystemExit: with status 1 at the end, if a line could not be answered.
     """
     writer = LinesWriter(out, [source])
     items = writer.left(read_items([source]))

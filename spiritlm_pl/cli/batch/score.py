@@ -25,7 +25,8 @@ def score(
     lists such as [{"audio": "a.wav"}, {"text": "the mat"}]. A line of the output holds, for each hypothesis, the summed
     log-likelihood, the number of tokens and the mean, and which one is best by the mean (null for a tie). The end of a
     document, or of a turn, is not scored. A line may have messages (a role and a content each) in place of the context;
-    the hypotheses are then answers of the assistant.
+    the hypotheses are then answers of the assistant. If an item cannot be scored, its line tells why, the others are
+    scored, and the exit status is 1.
 
     Examples:
         spiritlm score items.jsonl --out scores.jsonl
