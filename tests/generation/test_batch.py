@@ -293,6 +293,15 @@ def test_many_prompts_have_their_answers(run, model_folder, tmp_path):
         assert all(soundfile.info(piece["audio"]).duration == piece["seconds"] for piece in answer)
 
 
+def test_scripts_that_the_tokenizer_does_not_know_are_told_once(run):
+    prompts = [{"prompt": "[Text]щ[Speech][Hu3]"}, {"prompt": [{"text": "the"}]}, {"prompt": [{"text": "у щ"}]}]
+    _, told = run("generate", "--jsonl", "-", "--output", "text", "--max-new-tokens", "2", lines=prompts)
+    assert told.count("warning") == 1 and "has no tokens for щ у: the model" in told
+    item = {"context": "[Text]the щ", "hypotheses": [" cat", " у"]}
+    _, told = run("score", "-", lines=[item])
+    assert told.count("warning") == 1 and "has no tokens for щ у: the model" in told
+
+
 def test_lines_that_are_none_are_told(run, tmp_path, monkeypatch, capsys):
     (tmp_path / "bad.jsonl").write_text('{"a": 1}\nnot json\n')
     for name, arguments, message in (

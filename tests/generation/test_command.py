@@ -130,6 +130,16 @@ def test_bad_input_gets_one_line_and_exit_code_2(generate, model_folder, tmp_pat
     assert message in err and err.count("\n") == 1
 
 
+def test_a_script_that_the_tokenizer_does_not_know_is_told(generate):
+    options = ("--output", "text", "--max-new-tokens", "2")
+    code, _, told = generate("--text", "the cat", "--text", "щука щ 你好", *options)
+    assert code == 0
+    assert "warning: the text tokenizer has no tokens for щ у к а 你 好: the model reads them as bytes" in told
+    _, _, told = generate("--text", "абвгдежзийклмн", *options)
+    assert "no tokens for а б в г д е ж з и й к л and 2 more: " in told
+    assert "warning" not in generate("--text", "the cat", *options)[2]
+
+
 def test_damaged_audio_is_named(generate, tmp_path):
     (tmp_path / "empty.wav").touch()
     (tmp_path / "noise.wav").write_bytes(b"RIFF no audio at all")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Item = dict[str, Any]
 STANDARD = "-"
 MODEL = Path("quickstart/model")
+MOST_SHOWN = 12  # characters in a warning
 PROMPT_PIECES = ({"text"}, {"audio"})
 
 
@@ -127,6 +128,19 @@ def asked(item: Item, key: str, vocabulary: "Vocabulary") -> "Prompting":
     from spiritlm_pl.generation.messages import dialogue_of
 
     return dialogue_of(item, vocabulary)
+
+
+def warn_of_unknown(characters: Iterable[str]) -> None:
+    """Print a warning of characters of prompts that a text tokenizer has no tokens for; nothing if there are none."""
+    found = list(dict.fromkeys(characters))
+    if not found:
+        return
+    shown = " ".join(found[:MOST_SHOWN]) + (f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else "")
+    print(
+        f"warning: the text tokenizer has no tokens for {shown}: the model reads them as bytes or as unknown, and may "
+        "not understand them",
+        file=sys.stderr,
+    )
 
 
 class LinesWriter:
