@@ -21,6 +21,7 @@ from lhotse.serialization import deserialize_item
 from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, save_wav, to_mono
 from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, make_cut, save_corpus, write_jsonl
+from spiritlm_pl.corpora.replacing import check_corpus, drop_orphans, note_audio
 from spiritlm_pl.corpora.synthetic.espeak import UnsayableError, Voice, new_speaker, speaker
 from spiritlm_pl.corpora.synthetic.flite import PREFIX, FliteVoice, check_voice, flite_libraries, flite_speaker
 from spiritlm_pl.runtime.parallel import parallel_map
@@ -171,6 +172,7 @@ def speak_lines(
     splits: Sequence[str],
     num_jobs: int | None,
     skipped: Sequence[Skipped] = (),
+    overwrite: bool = False,
     **description: Any,
 ) -> dict[str, Any]:
     """Make a corpus folder of lines; those that were said for the same corpus before an interrupt are kept.
@@ -181,13 +183,16 @@ def speak_lines(
         splits: split of each line.
         num_jobs: number of processes; None for one per core.
         skipped: texts that were left out before.
+        overwrite: whether to replace a corpus in the folder that was made with other settings.
         description: name, source, licence and other arguments of `save_corpus`.
 
     Raises:
-        ValueError: if no line can be said.
+        ValueError: if no line can be said, or the folder has a corpus of other settings, without `overwrite`.
     """
+    check_corpus(out, description["source"], description.get("arguments", {}), overwrite)
     (out / "audio").mkdir(parents=True, exist_ok=True)
     (out / INFO_FILE).unlink(missing_ok=True)  # the audio of an earlier corpus will be overwritten
+    note_audio(out, (line.path for line in lines), surely=True)
     batches = [_Batch.of(out / SPOKEN, lines[start : start + BATCH]) for start in range(0, len(lines), BATCH)]
     _keep_only(out / SPOKEN, {batch.path.name for batch in batches})
     cuts: dict[str, list[MonoCut]] = {name: [] for name in SPLITS}
@@ -203,6 +208,7 @@ def speak_lines(
         raise ValueError(f"voices must be able to say a text, but all were skipped ({left_out[-1].reason})")
     info = save_corpus(out, cuts, skipped=left_out, **description)
     shutil.rmtree(out / SPOKEN)
+    drop_orphans(out, (Path(cut.recording.sources[0].source) for members in cuts.values() for cut in members))
     return info
 
 

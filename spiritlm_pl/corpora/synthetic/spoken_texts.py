@@ -122,6 +122,7 @@ def speak_text(
     utterances: int | None = None,
     flite: str | Path | None = None,
     num_jobs: int | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Make a corpus of the sentences of texts, said by the voices in turn.
 
@@ -138,6 +139,7 @@ def speak_text(
         utterances: largest number of utterances; None for all.
         flite: folder with the .deb file of Flite; None fetches it if a voice is Flite's.
         num_jobs: number of processes; None for one per core.
+        overwrite: whether to replace a corpus in the folder that was made with other settings.
 
     Returns:
         The contents of `corpus.json`.
@@ -185,6 +187,7 @@ def speak_text(
             line_splits,
             num_jobs,
             skipped=skipped,
+            overwrite=overwrite,
             name=out.name,
             source=f"{' and '.join(_synthesizers(speakers))} reading {file.name}",
             licence="; ".join(_licences(speakers)),
