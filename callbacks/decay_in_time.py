@@ -117,7 +117,8 @@ def _schedule(trainer: Trainer) -> WarmupStableDecay:
 
 def _timer(trainer: Trainer) -> Timer | None:
     """Return what ends the run at the trainer's `max_time`; None if it has none."""
-    timers = [one for one in trainer.callbacks if isinstance(one, Timer) and one.time_remaining() is not None]  # type: ignore[attr-defined]
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set outside of Trainer's class
+    timers = [one for one in callbacks if isinstance(one, Timer) and one.time_remaining() is not None]
     return timers[0] if timers else None
 
 

@@ -1,10 +1,11 @@
 """Base classes of all trained stages: tests run as validation does, and checkpoints name their module."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lightning import LightningModule
+from lightning import Callback, LightningModule
 from lightning.pytorch.strategies import DeepSpeedStrategy
 from lightning.pytorch.utilities import rank_zero_info
 from torch.distributed.tensor import DTensor
@@ -12,7 +13,7 @@ from torch.optim import Optimizer
 
 from spiritlm_pl.contracts.check import Contract, checked
 from spiritlm_pl.contracts.data_modules import WaveformData
-from spiritlm_pl.lm.schedule import Schedule, WarmupStableDecay
+from spiritlm_pl.lm.schedule import Schedule
 from spiritlm_pl.modules.skipped_steps import RunningStatistics, SkippedSteps
 from spiritlm_pl.runtime.heap import keep_heap
 
@@ -77,8 +78,9 @@ def schedule_within(module: LightningModule, schedule: Schedule) -> Schedule:
     """
     trainer = module.trainer
     filled = schedule.within(trainer.max_steps)
-    told_later = any(getattr(callback, "tells_total_steps", False) for callback in trainer.callbacks)  # type: ignore[attr-defined]
-    if isinstance(filled, WarmupStableDecay) and filled.total_steps is None and not told_later:
+    callbacks: Sequence[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set outside of Trainer's class
+    told_later = any(getattr(callback, "tells_total_steps", False) for callback in callbacks)
+    if filled.waits_for_length and not told_later:
         raise ValueError(
             "schedule.total_steps must be given where the trainer has no max_steps and no callback DecayInTime, but is "
             "None instead: the learning rate would never decay"

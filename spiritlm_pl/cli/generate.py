@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from spiritlm_pl.cli.batch.items import MODEL, best_device
+from spiritlm_pl.cli.batch.items import MODEL, best_device, warn_of_unknown
 from spiritlm_pl.cli.parser import look
 from spiritlm_pl.interop.release.layout import Release, Variant
 
@@ -37,6 +37,8 @@ GROUPS = {
 
 class AppendPiece(argparse.Action):
     """Option action that appends the words after `--text`, or the file after `--speech`, unchanged to the prompt."""
+
+    appends_to = "prompt"
 
     def __call__(
         self,
@@ -98,7 +100,8 @@ def generate(
 
     Each line of --jsonl holds a prompt, such as [{"text": "the cat"}, {"audio": "a.wav"}] or "[Text]the
     cat[Speech][Hu3]", and may also hold an id and an output. It may have messages (a role and a content each, as chat
-    servers read them) in place of the prompt.
+    servers read them) in place of the prompt. If a line cannot be answered, its output tells why, the others are
+    answered, and the exit status is 1.
 
     Examples:
         spiritlm generate --text "The large language model" --output text
@@ -160,6 +163,7 @@ def generate(
     from spiritlm_pl.generation import GenerationSettings, LoadOptions, Speech, SpiritLM
     from spiritlm_pl.generation.asking import find_template, trained_templates
     from spiritlm_pl.generation.loading import ModelFolders
+    from spiritlm_pl.generation.prompt import unknown_characters
 
     settings = GenerationSettings(
         temperature=temperature,
@@ -190,6 +194,7 @@ def generate(
     if jsonl is not None:
         generate_lines(spirit_lm, jsonl, out, lines, output, settings)
         return
+    warn_of_unknown(unknown_characters(given, spirit_lm.text_tokenizer, spirit_lm.vocabulary))
     if stream:
         answers = [told(spirit_lm.stream(given, output, settings))]
     else:

@@ -26,6 +26,7 @@ from spiritlm_pl.runtime.foreign_texts import WRONG_VALUE
 TRUTH_VALUES = ("true", "false", "yes", "no", "1", "0", "null")
 PRINT_CONFIG = "--print_config"
 LOOK = "command_look"  # name of the attribute in which `look` keeps the settings of a command's function
+APPENDS_TO = "appends_to"  # attribute of an option that adds to another argument: the name of that one
 OPTION = re.compile(r"--?[A-Za-z][^\s=]*")
 # Option that an earlier version had -> its present name.
 OLDER_OPTIONS = {"--speaker-judge": "--speaker-classifier", "--style-judge": "--style-classifier"}
@@ -140,7 +141,7 @@ def run_command(function: Callable[..., None], parser: CommandParser, words: Seq
     try:
         function(*first, *further, **values)
     except (ValueError, OSError) as error:
-        _spell_argument(error, parser)
+        _spell_argument(error, parser, words)
         raise
 
 
@@ -160,14 +161,21 @@ def _check_once(parser: CommandParser, words: Sequence[str]) -> None:
         given.add(action.dest)
 
 
-def _spell_argument(error: Exception, parser: CommandParser) -> None:
-    """Name the argument that an error is about as it is typed: a message that begins with `num_jobs must` otherwise."""
+def _spell_argument(error: Exception, parser: CommandParser, words: Sequence[str]) -> None:
+    """Name the argument that an error is about as it is typed: a message that begins with `num_jobs must` otherwise.
+
+    Where other options add to the argument (`APPENDS_TO`), those that were typed are named.
+    """
     if len(error.args) != 1 or not isinstance(error.args[0], str):
         return
     name, must, rest = error.args[0].partition(" must ")
     action = next((one for one in parser._actions if one.dest == name), None)
-    if action is not None and must:
-        error.args = (f"{shown_name(action)} must {rest}",)
+    if action is None or not must:
+        return
+    given = {word.partition("=")[0] for word in words}
+    adding = [one for one in parser._actions if one is action or getattr(one, APPENDS_TO, None) == name]
+    typed = [one for one in adding if given.intersection(one.option_strings)] or [action]
+    error.args = (f"{' and '.join(map(shown_name, typed))} must {rest}",)
 
 
 def parsed(parser: ArgumentParser, own: ArgumentParser, words: Sequence[str], before: Sequence[str] = ()) -> Any:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
@@ -20,8 +21,9 @@ from spiritlm_pl.conversations.readers import Audio, RawTurn, transcript_of, tur
 from spiritlm_pl.conversations.record import Conversation, Part, Turn
 from spiritlm_pl.conversations.rows import rows_of
 from spiritlm_pl.corpora.files import plain_name, short_name
-from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest_any
+from spiritlm_pl.corpora.ingest import Rules, Utterance, drop_other_audio, ingest_any
 from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, replaced_corpus, save_corpus
+from spiritlm_pl.corpora.replacing import check_corpus, note_audio
 from spiritlm_pl.corpora.splitting import assign_splits, check_fractions, split_of_part
 from spiritlm_pl.corpora.text_files.files import find_files
 from spiritlm_pl.corpora.text_files.skipped import Skipped
@@ -42,6 +44,7 @@ class _Gathered:
     places: dict[str, str] = field(default_factory=dict)
     utterances: dict[str, list[Utterance]] = field(default_factory=dict)
     contents: dict[str, str] = field(default_factory=dict)  # equal for conversations that go into one split
+    given: set[Path] = field(default_factory=set)  # files of audio whose bytes stand in the source
     parts: dict[str, str] = field(default_factory=dict)  # what a row says of its split, such as dev; empty for nothing
 
     def add(self, name: str, place: str, turns: Sequence[RawTurn], folder: Path, said: str, part: str) -> None:
@@ -95,6 +98,7 @@ class _Gathered:
         path = self.out / GIVEN / (short_name(plain_name(name)) + suffix)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+        self.given.add(path)
         return path
 
 
@@ -141,6 +145,7 @@ def prepare_conversations(
     test_fraction: float = 0.05,
     seed: int = 0,
     num_jobs: int | None = None,
+    overwrite: bool = False,
 ) -> tuple[dict[str, int], Skipped]:
     """Read conversations, check them and their audio, and write them; `spiritlm_pl.cli.prepare` has the arguments.
 
@@ -149,11 +154,24 @@ def prepare_conversations(
 
     Raises:
         FileNotFoundError: if a file of the source is missing.
-        ValueError: if no conversation can be used.
+        ValueError: if no conversation can be used, or the folder has those of other settings, without `overwrite`.
     """
     out, skipped = Path(out), _Listed()
     _check_out(out)
     check_fractions(validation_fraction, test_fraction)
+    description: dict[str, Any] = {
+        "source": ", ".join(str(Path(one).resolve()) for one in source),
+        "arguments": {
+            "task": task,
+            "audio_root": audio_root,
+            "max_duration": max_duration,
+            "min_sample_rate": min_sample_rate,
+            "validation_fraction": validation_fraction,
+            "test_fraction": test_fraction,
+            "seed": seed,
+        },
+    }
+    check_corpus(out, **description, overwrite=overwrite)
     if audio_root is not None and not Path(audio_root).expanduser().is_dir():
         raise FileNotFoundError(f"audio_root must be a folder, but {audio_root} is none")
     gathered = _Gathered(out, None if audio_root is None else Path(audio_root).expanduser())
@@ -176,6 +194,7 @@ def prepare_conversations(
             "source must hold conversations, but none can be used: " + ("; ".join(skipped.lines()) or "empty")
         )
     spoken = [one for members in gathered.utterances.values() for one in members]
+    note_audio(out, gathered.given, surely=True)
     rules = Rules(max_duration=max_duration, min_sample_rate=min_sample_rate)
     with replaced_corpus(out):
         cuts, lost = ingest_any(spoken, out, rules, num_jobs)
@@ -202,13 +221,7 @@ def prepare_conversations(
         members = [conversation for name, conversation in kept.items() if split_of[name] == split]
         write_records(out / RECORDS_FILE.format(split), members)
         counts[split] = len(members)
-    save_corpus(
-        out,
-        by_split,
-        name=out.name,
-        source=", ".join(str(Path(one).resolve()) for one in source),
-        licence=licence,
-        arguments={"task": task, "seed": seed},
-        skipped=[*lost, *skipped.rows],
-    )
+    save_corpus(out, by_split, name=out.name, licence=licence, skipped=[*lost, *skipped.rows], **description)
+    stored = (cut for of_split in by_split.values() for cut in of_split)
+    drop_other_audio(out, stored, (one for one in spoken if one.path not in gathered.given))
     return counts, skipped

@@ -7,8 +7,9 @@ from typing import Any
 from lhotse import MonoCut
 
 from spiritlm_pl.contracts.skipped import Skipped
-from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
+from spiritlm_pl.corpora.ingest import Rules, Utterance, drop_other_audio, ingest
 from spiritlm_pl.corpora.manifest import SPLITS, replaced_corpus, save_corpus
+from spiritlm_pl.corpora.replacing import check_corpus
 from spiritlm_pl.corpora.splitting import check_fractions, drop_shared_transcripts, split_by_transcript
 
 
@@ -25,6 +26,8 @@ def collect(
     validation_fraction: float = 0.05,
     test_fraction: float = 0.1,
     num_jobs: int | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Make a corpus folder of utterances.
 
@@ -40,14 +43,24 @@ def collect(
         validation_fraction: share of sentences in the validation split, if there are no splits yet.
         test_fraction: share of sentences in the test split, if there are no splits yet.
         num_jobs: number of processes; None for one per core.
+        arguments: further values that the utterances depend on, such as the language; None for none.
+        overwrite: whether to replace a corpus in the folder that was made with other settings.
 
     Returns:
         The contents of `corpus.json`.
 
     Raises:
-        ValueError: if no utterance is usable.
+        ValueError: if no utterance is usable, or the folder has a corpus of other settings, without `overwrite`.
     """
     check_fractions(validation_fraction, test_fraction)
+    settings = {
+        **(arguments or {}),
+        **{name: value for name, value in vars(rules).items() if name != "symbols"},
+        "seed": seed,
+        "validation_fraction": validation_fraction,
+        "test_fraction": test_fraction,
+    }
+    check_corpus(out, source, settings, overwrite)
     parts = utterances if isinstance(utterances, Mapping) else {"": utterances}
     flat = [u for split in ("", *SPLITS) for u in parts.get(split, ())]
     with replaced_corpus(out):
@@ -61,12 +74,6 @@ def collect(
             by_split[owner[cut.id]].append(cut)
         splits, shared = drop_shared_transcripts(by_split)
         left_out += shared
-    return save_corpus(
-        out,
-        splits,
-        name=name,
-        source=source,
-        licence=licence,
-        skipped=left_out,
-        arguments={"seed": seed, "validation_fraction": validation_fraction, "test_fraction": test_fraction},
-    )
+    info = save_corpus(out, splits, name=name, source=source, licence=licence, skipped=left_out, arguments=settings)
+    drop_other_audio(out, (cut for members in splits.values() for cut in members), flat)
+    return info

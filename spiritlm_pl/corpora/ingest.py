@@ -21,6 +21,7 @@ from spiritlm_pl.corpora.cut_audio import load_cut_audio
 from spiritlm_pl.corpora.decoding import RAW_FORMATS, Part, beyond_end, decode
 from spiritlm_pl.corpora.files import short_name
 from spiritlm_pl.corpora.manifest import Word, make_cut, named
+from spiritlm_pl.corpora.replacing import drop_orphans, note_audio
 from spiritlm_pl.corpora.text.transcripts import clean_transcript, spoken_form, spoken_words, unreadable, written_tokens
 from spiritlm_pl.corpora.word_times import AlignmentError, fit_times, spoken_times, token_times
 from spiritlm_pl.runtime.parallel import parallel_map
@@ -205,8 +206,7 @@ def ingest_one(
     whole = utterance.start == 0 and utterance.duration is None and utterance.cut is None
     kept = whole and utterance.stays and path.suffix.lower() not in RAW_FORMATS
     if not kept or rate != SAMPLE_RATE or num_channels > 1 or peak > 1:
-        name = utterance.id.replace("%", "%25").replace("/", "%2F")  # escaped, so that no two ids share a file
-        path = audio_folder / f"{short_name(name)}.wav"
+        path = audio_folder / _audio_name(utterance.id)
         num_samples = save_wav(path, mono / max(1.0, peak))  # scaled down instead of clipped
     text = utterance.text or ""
     text = spoken_form(text, rules.symbols, utterance.language) if rules.spoken_text else clean_transcript(text)
@@ -223,6 +223,12 @@ def ingest_one(
         phones=phones,
         custom=_with_known_style(utterance.custom),
     )
+
+
+def _audio_name(utterance: str) -> str:
+    """Return the name of the file for the audio of an utterance."""
+    name = utterance.replace("%", "%25").replace("/", "%2F")  # escaped, so that no two ids share a file
+    return f"{short_name(name)}.wav"
 
 
 def _fault_of_names(utterance: Utterance) -> str | None:
@@ -319,9 +325,23 @@ def ingest_any(
         double = next(name for name in ids if ids.count(name) > 1)
         raise ValueError(f"utterance ids must differ, but {double!r} occurs twice")
     job = _Job(Path(out).resolve() / "audio", rules)
+    named = (utterance.id for utterance in utterances if _fault_of_names(utterance) is None)
+    note_audio(out, (job.audio_folder / _audio_name(name) for name in named))
     results = _in_order(ids, parallel_map(job, _by_file(utterances), num_jobs, "checking audio", len(ids)))
     cuts = [result for result in results if isinstance(result, MonoCut)]
     return cuts, [result for result in results if isinstance(result, Skipped)]
+
+
+def drop_other_audio(out: str | Path, cuts: Iterable[MonoCut], utterances: Iterable[Utterance]) -> None:
+    """Remove converted audio that a corpus does not use: of one that it replaces, or of cuts that were left out.
+
+    Args:
+        out: path of the corpus folder.
+        cuts: all cuts of the corpus.
+        utterances: utterances that it was made of, whose own files stay.
+    """
+    used = (Path(source.source) for cut in cuts for source in cut.recording.sources)
+    drop_orphans(out, used, (utterance.path for utterance in utterances))
 
 
 def _by_file(utterances: Sequence[Utterance]) -> list[list[Utterance]]:

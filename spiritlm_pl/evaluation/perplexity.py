@@ -4,6 +4,9 @@ Figures per token compare models of one text tokenizer; nats per word compare an
 others are compared with, on the documents that every model can score. What is scored is a document after its first
 word, which stands before it for every model: some models have a token that begins a text, and others cannot score the
 first token of a text.
+
+A figure is doubted if fewer than `FEWEST_TOKENS` tokens were scored, or if more than `MOST_UNKNOWN` of the tokens stand
+for what the text tokenizer has no tokens for: then it tells how well bytes or unknown tokens are guessed, not words.
 """
 
 import math
@@ -18,6 +21,9 @@ from spiritlm_pl.evaluation.interval import Estimate, ratio_estimate
 from spiritlm_pl.evaluation.tables import Figures, cell
 from spiritlm_pl.evaluation.text_likelihood import TextLikelihood
 
+FEWEST_TOKENS = 100  # losses of tokens spread by some 3 nats, so that their mean is known within 0.6 nats
+MOST_UNKNOWN = 0.05
+
 
 @dataclass(frozen=True)
 class TextPerplexity:
@@ -30,6 +36,7 @@ class TextPerplexity:
         documents: number of documents.
         tokens: number of tokens that were scored.
         words: number of words that were scored: all of a document but the first.
+        unknown: share of the documents' tokens that stand for what the text tokenizer has no tokens for.
     """
 
     per_token: Estimate
@@ -38,6 +45,17 @@ class TextPerplexity:
     documents: int
     tokens: int
     words: int
+    unknown: float
+
+    @property
+    def doubt(self) -> str | None:
+        """Why the figures cannot be trusted, in words; None if they can."""
+        if self.tokens < FEWEST_TOKENS:
+            return f"only {self.tokens} tokens were scored; fewer than {FEWEST_TOKENS} tell little"
+        if self.unknown > MOST_UNKNOWN:
+            share = f"{self.unknown:.0%} of its tokens are bytes or unknown"
+            return f"the text tokenizer has no tokens for much of the text: {share}"
+        return None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -48,6 +66,8 @@ class TextPerplexity:
             "nats_per_word": self.nats_per_word.to_dict(),
             "change": change,
             **counts,
+            "unknown": round(self.unknown, 4),
+            "doubt": self.doubt,
         }
 
 
@@ -98,6 +118,7 @@ def text_perplexity(
             len(kept),
             int(sum(tokens)),
             int(sum(words)),
+            models[name].unknown_share([texts[place] for place in kept]),
         )
     return results, reasons
 
@@ -124,6 +145,11 @@ def _estimate(above: Sequence[float], below: Sequence[float], through: Any = Non
     return estimate
 
 
+def doubts(results: Mapping[str, TextPerplexity]) -> list[str]:
+    """Return a line for each model whose figures cannot be trusted."""
+    return [f"The figures of {name} cannot be trusted: {one.doubt}." for name, one in results.items() if one.doubt]
+
+
 def perplexity_table(results: Mapping[str, TextPerplexity], title: str) -> Figures:
     """Return the figures of `text_perplexity` as a table."""
     columns = ["model", "perplexity per token", "nats per word", "nats per word more than the first"]
@@ -136,4 +162,4 @@ def perplexity_table(results: Mapping[str, TextPerplexity], title: str) -> Figur
         f"{one.documents:,} documents, {one.words:,} words after the first of each; 95 % intervals over documents. "
         "A change is measured on the same documents, so that its interval is narrower than those of both models."
     ]
-    return Figures(title, columns, rows, notes)
+    return Figures(title, columns, rows, [*notes, *doubts(results)])

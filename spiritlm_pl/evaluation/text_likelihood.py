@@ -15,7 +15,7 @@ from spiritlm_pl.generation.sampling import context_length
 from spiritlm_pl.lm.folder import load_lm
 from spiritlm_pl.lm.likelihood import log_likelihoods
 from spiritlm_pl.runtime.model_description import CONFIG_FILE, DESCRIPTION_FILE, LM
-from spiritlm_pl.text_tokenizers.backends import TEXT_MARKER
+from spiritlm_pl.text_tokenizers.backends import TEXT_MARKER, unknown_ids
 from spiritlm_pl.vocabulary import Modality
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class TextLikelihood:
         tokens: function from a text to its token ids, without any that begin or end it.
         begin: token ids that stand before every text; none if nothing begins a text.
         longest: largest number of tokens of a text with what begins it; None for any number.
+        unknown: token ids that stand for what has no token of its own.
     """
 
     def __init__(
@@ -38,9 +39,16 @@ class TextLikelihood:
         tokens: Callable[[str], list[int]],
         begin: Sequence[int] = (),
         longest: int | None = None,
+        unknown: frozenset[int] = frozenset(),
     ) -> None:
         """Keep the parts."""
         self.network, self.tokens, self.begin, self.longest = network, tokens, list(begin), longest
+        self.unknown = unknown
+
+    def unknown_share(self, texts: Sequence[str]) -> float:
+        """Return the share of the tokens of texts that stand for what has no token of its own."""
+        tokens = [token for text in texts for token in self.tokens(text)]
+        return sum(token in self.unknown for token in tokens) / max(1, len(tokens))
 
     def losses(
         self, texts: Sequence[tuple[str, str]], batch_tokens: int = 4096
@@ -122,7 +130,8 @@ def load_text_likelihood(argument: str, checkpoint: str | Path, device: str | to
     def tokens(text: str) -> list[int]:
         return list(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
 
-    return TextLikelihood(network, tokens, begin, longest_text(network, tokenizer))
+    unknown = unknown_ids(tokenizer.get_vocab(), tokenizer.unk_token_id)
+    return TextLikelihood(network, tokens, begin, longest_text(network, tokenizer), unknown)
 
 
 def _of_text_and_speech(argument: str, folder: Path, device: str | torch.device) -> TextLikelihood:
@@ -132,7 +141,7 @@ def _of_text_and_speech(argument: str, folder: Path, device: str | torch.device)
         begin = [*text.opening, *vocabulary.opening, *vocabulary.opened(Modality.TEXT)]
     except (ValueError, FileNotFoundError) as error:
         raise ValueError(f"{argument} must be a model of texts that can be loaded, unlike {folder}: {error}") from error
-    return TextLikelihood(network, text.encode, begin, context_length(network))
+    return TextLikelihood(network, text.encode, begin, context_length(network), text.backend.unknown_ids)
 
 
 @torch.no_grad()

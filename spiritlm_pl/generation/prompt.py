@@ -113,6 +113,23 @@ def parse_prompt(string: str, vocabulary: Vocabulary) -> list[Piece]:
     return pieces
 
 
+def unknown_characters(prompt: Prompting, text_tokenizer: "TextTokenizer", vocabulary: Vocabulary) -> str:
+    """Return the characters in the texts of a prompt that its tokenizer has no tokens for, each once.
+
+    Args:
+        prompt: pieces, a string of words and tokens, or turns.
+        text_tokenizer: tokenizer of the texts.
+        vocabulary: vocabulary of the tokens in a string.
+
+    Raises:
+        ValueError: if a string holds a token that the vocabulary lacks.
+    """
+    contents = [content for _, content in prompt.turns] if isinstance(prompt, Dialogue) else [prompt]
+    parts = [parse_prompt(one, vocabulary) if isinstance(one, str) else one for one in contents]
+    texts = " ".join(piece.text for pieces in parts for piece in pieces if isinstance(piece, Text))
+    return text_tokenizer.unknown_characters(texts)
+
+
 def parse_speech(string: str, vocabulary: Vocabulary) -> tuple[int, ...]:
     """Return the ids of printed speech tokens, such as `[St81][Pi13][Hu78]`.
 

@@ -28,6 +28,11 @@ class Schedule(ABC):
         """Return the schedule for a run of `max_steps` steps, -1 for no limit; by default the same one."""
         return self
 
+    @property
+    def waits_for_length(self) -> bool:
+        """Whether the rate has to decay by the end of the run, and nothing has told yet when that is."""
+        return False
+
     @abstractmethod
     def after_warmup(self, step: int) -> float:
         """Return the factor at a step after the warm-up."""
@@ -117,6 +122,11 @@ class WarmupStableDecay(Schedule):
         filled = copy(self)
         filled.total_steps = max_steps
         return filled
+
+    @property
+    def waits_for_length(self) -> bool:
+        """Whether the number of steps of the run is not known yet."""
+        return self.total_steps is None
 
     @property
     def decay_start(self) -> float:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from spiritlm_pl.cli.configs import CONFIG_OPTIONS, config_folder, find_config
+from spiritlm_pl.cli.overwriting import overwriting
 from spiritlm_pl.runtime.provenance import atomic_path
 
 ROOT = Path("quickstart")
@@ -98,7 +99,7 @@ class Stage:
             path.write_text(json.dumps({"key": key, "seconds": round(time.monotonic() - start, 1)}), encoding="utf-8")
 
     def _resumed(self, key: str) -> list[tuple[str, ...]]:
-        """Return the commands; those that train resume from their last checkpoint if it has the same key."""
+        """Return the commands, which replace what is there; training goes on from a last checkpoint of the same key."""
         from spiritlm_pl.runtime.checkpoint import newest_checkpoint
 
         for folder in map(Path, self.run_folders):
@@ -112,5 +113,5 @@ class Stage:
         for words in self.commands:
             run_folder = next(trainers, "") if words[0] == "fit" else ""
             going_on = run_folder and newest_checkpoint(Path(run_folder) / "checkpoints")
-            commands.append((*words, "--ckpt_path=last") if going_on else words)
+            commands.append((*words, *overwriting(words), *(["--ckpt_path=last"] if going_on else [])))
         return commands

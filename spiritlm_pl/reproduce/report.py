@@ -118,11 +118,13 @@ def markdown(report: dict[str, Any]) -> str:
     budget = report["settings"]["budget"]
     short = f"Runs are shorter than planned (budget {budget:g}): what is not seen may need as many steps as planned."
     lines = [short, ""] if budget < 1 else []
-    lines += ["| finding | verdict | pairs of runs |", "|---|---|---|"]
-    for number, one in report["findings"].items():
+    found = {number: one for number, one in report["findings"].items() if is_run(one)}
+    lines += ["| finding | verdict | pairs of runs |", "|---|---|---|"] if found else []
+    for number, one in found.items():
         pairs = [s["difference"]["seeds"] if s["difference"] else 0 for s in one["statements"] if s["main"]]
         lines.append(f"| {number}. {one['title']} | **{one['verdict']}** | {min(pairs, default=0)} |")
-    for number, one in report["findings"].items():
+    lines += [*([""] if lines else []), *not_run(report["findings"])]
+    for number, one in found.items():
         lines += ["", f"### {number}. {one['title']}: {one['verdict']}", ""]
         lines += _scaling_lines(one.get("scaling", {}))
         if one["statements"]:
@@ -144,6 +146,21 @@ def markdown(report: dict[str, Any]) -> str:
     made = f"{report['core_hours']} core hours on {'; '.join(report['machines'])}; code {', '.join(report['code'])}"
     size = f"{settings['stories']} stories, budget {settings['budget']:g}"
     return "\n".join([*lines, "", f"Bold statements decide. {NOTE}", "", f"{size}; {made}; {report['written']}.", ""])
+
+
+def is_run(finding: dict[str, Any]) -> bool:
+    """Whether runs of a finding can be compared; those of a single condition may be another finding's."""
+    conditions = sum(minutes is not None for minutes in finding["minutes"].values())
+    return conditions > 1 or any(said["difference"] is not None for said in finding["statements"])
+
+
+def not_run(findings: dict[str, dict[str, Any]]) -> list[str]:
+    """Return a line that names the findings without anything to compare; none if there is no such finding."""
+    lacking = {number: one for number, one in findings.items() if not is_run(one)}
+    if not lacking:
+        return []
+    named = "; ".join(f"{number}. {one['title']}" for number, one in lacking.items())
+    return [f"Not run, and so not shown: {named} (--only '[{', '.join(lacking)}]' runs them)."]
 
 
 def _scaling_lines(found: dict[str, Any]) -> list[str]:

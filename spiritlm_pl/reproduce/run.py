@@ -10,7 +10,7 @@ from spiritlm_pl.reproduce.findings import findings_file
 from spiritlm_pl.reproduce.folder import SETTINGS_FILE, TOKENIZERS, copy_tokenizer, has_tokenizer, shared_settings
 from spiritlm_pl.reproduce.merge import merge as merge_results
 from spiritlm_pl.reproduce.plan import all_tasks, needed_tokenizers, plan_file
-from spiritlm_pl.reproduce.report import build_report, cell, write_report
+from spiritlm_pl.reproduce.report import build_report, cell, is_run, not_run, write_report
 from spiritlm_pl.reproduce.work import LOGS, Workers
 from spiritlm_pl.runtime.devices import num_cores
 
@@ -94,7 +94,9 @@ def reproduce(
         failed = workers.run()
     report = build_report(folder, tasks, settings, chosen)
     written = write_report(folder, report)
-    console.print(_table(report["findings"]))
+    console.print(_table({number: one for number, one in report["findings"].items() if is_run(one)}))
+    for line in not_run(report["findings"]):
+        console.print(line, markup=False)
     minutes = (time.monotonic() - start) / 60
     console.print(f"Done in {minutes:.1f} minutes: {', '.join(map(str, written))}", soft_wrap=True)
     if failed:

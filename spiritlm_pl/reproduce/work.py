@@ -18,6 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from spiritlm_pl.cli.overwriting import overwriting
 from spiritlm_pl.reproduce.plan import Task
 from spiritlm_pl.reproduce.results import add_step, drop_result, is_complete, made_here, read_result
 from spiritlm_pl.runtime.claims import BEAT_EVERY, Claim, newest, owner, take
@@ -242,7 +243,7 @@ def perform(folder: str, task: Task, threads: int, claim: str) -> None:
     for step in task.steps:
         if step.name in done:
             continue
-        words = [*step.command, *machine_options(step.command)]
+        words = [*step.command, *overwriting(step.command), *machine_options(step.command)]
         print(f"\n$ spiritlm {' '.join(words)}", flush=True)
         start = time.monotonic()
         code = guarded(partial(run, words))

@@ -2,7 +2,8 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ SPACE = "\u2581"  # SentencePiece's character for a space
 TEXT_MARKER = "[Text]"
 MOST_WORDS = 1 << 18  # words whose ids are kept
 SPECIAL = ("<s>", "</s>", "<unk>")
+BYTE = re.compile(r"<0x(?!09|0A|0D|20)[0-9A-F]{2}>")  # but white space, which some tokenizers only have as bytes
 
 
 class Backend(ABC):
@@ -40,6 +42,11 @@ class Backend(ABC):
     joint = " "
     added: tuple[str, ...] = ()
     prefixes: bool
+
+    @property
+    def unknown_ids(self) -> frozenset[int]:
+        """Ids that stand for what has no token of its own: the unknown token, and the bytes of characters."""
+        return frozenset()
 
     @abstractmethod
     def encode(self, text: str, continuing: bool) -> list[int]:
@@ -88,6 +95,12 @@ class SentencePiece(Backend):
             self.with_space = sentencepiece.SentencePieceProcessor(model_proto=_with_dummy_prefix(model))
         self.prefixes = self.with_space is self.processor
         self.words: dict[str, list[int]] = {}
+
+    @cached_property
+    def unknown_ids(self) -> frozenset[int]:
+        """Ids that stand for what has no token of its own: the unknown token, and the bytes of characters."""
+        pieces = {self.processor.id_to_piece(token): token for token in range(self.processor.vocab_size())}
+        return unknown_ids(pieces, self.processor.unk_id())
 
     def encode(self, text: str, continuing: bool) -> list[int]:
         """Encode the words of a text."""
@@ -178,6 +191,11 @@ class HuggingFace(Backend):
         self.space = " " if self._encode(" cat") == inner else ""
         self.prefixes = self._encode("cat") == inner  # some tokenizers add the space themselves
 
+    @cached_property
+    def unknown_ids(self) -> frozenset[int]:
+        """Ids that stand for what has no token of its own: the unknown token, and the bytes of characters."""
+        return unknown_ids(self.tokenizer.get_vocab(), self.tokenizer.unk_token_id)
+
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
@@ -218,6 +236,17 @@ class HuggingFace(Backend):
     def save(self, folder: Path) -> set[str]:
         """Write the tokenizer into a folder; return the names of its files."""
         return {Path(name).name for name in self.tokenizer.save_pretrained(folder)} - {MODEL_FILE}
+
+
+def unknown_ids(ids: Mapping[str, int], unknown: int | None) -> frozenset[int]:
+    """Return the ids of a vocabulary that stand for what has no token of its own.
+
+    Args:
+        ids: ids by the names of all tokens.
+        unknown: id of the unknown token; None if there is none.
+    """
+    found = {token for name, token in ids.items() if BYTE.fullmatch(name)}
+    return frozenset(found if unknown is None else found | {unknown})
 
 
 def read_sentencepiece(path: Path) -> SentencePiece:

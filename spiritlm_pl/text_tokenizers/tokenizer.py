@@ -208,6 +208,19 @@ class TextTokenizer:
         with _whole_characters(text):
             return list(self.backend.encode(text, continuing))
 
+    def unknown_characters(self, text: str) -> str:
+        """Return the characters of a text that have no token of their own, each once, in their order.
+
+        They are encoded as bytes or as an unknown token. Tokenizers of bytes alone, such as GPT-2's, have none.
+        """
+
+        def is_unknown(part: str) -> bool:
+            return not self.backend.unknown_ids.isdisjoint(self.encode(part))
+
+        if not is_unknown(text):
+            return ""
+        return "".join(one for one in dict.fromkeys(text) if not one.isspace() and is_unknown(one))
+
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Encode whole texts, each with the ids that `encode` gives it."""
         with _whole_characters(*texts):

@@ -90,7 +90,7 @@ class Vocoder(nn.Module):
         Raises:
             ValueError: if there is no such voice.
         """
-        return self.config.default_speaker if speaker is None else _place("speaker", speaker, self.config.speakers)
+        return self.config.default_speaker if speaker is None else place_of("speaker", speaker, self.config.speakers)
 
     def style_id(self, style: str | int | None) -> int:
         """Return the id of a global style given by name or id; of the default style for None.
@@ -102,7 +102,7 @@ class Vocoder(nn.Module):
             return self.config.default_global_style
         if not self.config.styles:
             raise ValueError(f"style must be None for a vocoder without global styles, but is {style} instead")
-        return _place("style", style, self.config.styles)
+        return place_of("style", style, self.config.styles)
 
     def use_bfloat16(self) -> None:
         """Convert the generator to bfloat16, which is faster where processors support it and adds a little noise.
@@ -310,7 +310,7 @@ class Vocoder(nn.Module):
         return found[0], found[1]
 
 
-def _place(argument: str, name: str | int, names: Sequence[str]) -> int:
+def place_of(argument: str, name: str | int, names: Sequence[str]) -> int:
     """Return the place of a name in `names`, or the place itself if it is given as a number or as its digits."""
     if isinstance(name, str) and name not in names and name.isdecimal():
         name = int(name)

@@ -17,7 +17,7 @@ from spiritlm_pl.runtime.model_description import SPEECH_TOKENIZER
 from spiritlm_pl.tokenizers.expressive import speech_fingerprint
 from spiritlm_pl.tokenizers.phonetic import tokenizer_fingerprint
 from spiritlm_pl.vocoder.config import VocoderConfig
-from spiritlm_pl.vocoder.vocoder import Vocoder
+from spiritlm_pl.vocoder.vocoder import Vocoder, place_of
 
 TOKENIZER_SHA256 = "tokenizer_sha256"  # key in the description of an exported vocoder
 SPEAKERS, STYLES = "speaker_embedding.weight", "style_embedding.weight"
@@ -102,7 +102,7 @@ def copy_weights(network: Vocoder, earlier: Vocoder, folder: str | Path, like: s
         like: voice of the earlier vocoder as which new ones begin; None for the mean of all.
 
     Raises:
-        ValueError: if the earlier vocoder has another generator, other sizes or other units.
+        ValueError: if the earlier vocoder has another generator, other sizes or other units, or no voice `like`.
     """
     if type(earlier) is not type(network):
         raise ValueError(
@@ -120,7 +120,7 @@ def copy_weights(network: Vocoder, earlier: Vocoder, folder: str | Path, like: s
                 f"{name} of initial must be 0 or {getattr(new, name)}, but of {folder} is {getattr(old, name)} instead"
             )
     given = earlier.state_dict()
-    new_voice = None if like is None else given[SPEAKERS][earlier.speaker_id(like)]
+    new_voice = None if like is None else given[SPEAKERS][place_of("initial_speaker", like, old.speakers)]
     for name, weight in network.state_dict().items():  # tensors that share memory with the network
         if name == SPEAKERS:
             weight.copy_(named_rows(given[name], old.speakers, new.speakers, new_voice))

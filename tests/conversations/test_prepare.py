@@ -37,7 +37,7 @@ def prepared(rows: list, folder: Path, name: str = "rows.jsonl", **options):
     else:
         path.write_text("\n".join(json.dumps(row) for row in rows) if name.endswith("jsonl") else json.dumps(rows))
     out = folder / "out"
-    options = {"validation_fraction": 0.0, "test_fraction": 0.0, "num_jobs": 1, **options}
+    options = {"validation_fraction": 0.0, "test_fraction": 0.0, "num_jobs": 1, "overwrite": True, **options}
     counts, skipped = prepare_conversations([str(path)], out, **options)
     lines = [json.loads(line) for line in (out / "conversations-train.jsonl").read_text().splitlines()]
     assert len(lines) == counts["train"]

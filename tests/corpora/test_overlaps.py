@@ -44,7 +44,7 @@ def made_of(out: Path) -> tuple[set[str], dict[str, str]]:
 
 def prepared(cuts: CutSet, place: Path, **options: Any) -> tuple[set[str], dict[str, str]]:
     cuts.to_file(place / "cuts.jsonl")
-    lhotse_manifest(str(place / "cuts.jsonl"), str(place / "out"), num_jobs=1, **options)
+    lhotse_manifest(str(place / "cuts.jsonl"), str(place / "out"), num_jobs=1, overwrite=True, **options)
     return made_of(place / "out")
 
 
@@ -103,7 +103,7 @@ def test_tables_and_kaldi_folders(tmp_path: Path) -> None:
     }
     for name, lines in files.items():
         (tmp_path / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    lhotse_manifest(str(tmp_path), str(tmp_path / "out"), num_jobs=1)
+    lhotse_manifest(str(tmp_path), str(tmp_path / "out"), num_jobs=1, overwrite=True)
     made, reasons = made_of(tmp_path / "out")
     assert made == {"three", "four", "five"}
     assert reasons == {"one": REASON.format("ben", "two"), "two": REASON.format("ann", "one")}

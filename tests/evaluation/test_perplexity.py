@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from spiritlm_pl.cli.main import run
-from spiritlm_pl.evaluation.perplexity import text_perplexity
+from spiritlm_pl.evaluation.perplexity import perplexity_table, text_perplexity
 from spiritlm_pl.evaluation.text_likelihood import load_text_likelihood
 
 WORDS = ["<s>", "<unk>", "the", "cat", "sat", "down"]
@@ -24,6 +24,9 @@ class Known:
     def losses(self, texts: Sequence[tuple[str, str]], batch_tokens: int) -> list[tuple[float, int] | ValueError]:
         counts = [len(whole.split()) - len(before.split()) for before, whole in texts]
         return [ValueError("too long") if count > 2 else (self.nats * count, count) for count in counts]
+
+    def unknown_share(self, texts: Sequence[str]) -> float:
+        return sum(text.count("?") for text in texts) / sum(len(text.split()) for text in texts)
 
 
 @pytest.fixture
@@ -43,6 +46,24 @@ def test_known_likelihoods_give_known_figures() -> None:
     ]
     with pytest.raises(ValueError, match="all 1 were skipped .too long."):
         text_perplexity({"one": Known(1.0)}, texts[4:])  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("texts", "doubt"),
+    [
+        (["the cat sat"] * 50, None),
+        (["the cat sat"] * 49, "only 98 tokens were scored; fewer than 100 tell little"),
+        (["the cat ?"] * 10 + ["the cat sat"] * 60, None),
+        (["the cat ?"] * 12 + ["the cat sat"] * 60, "much of the text: 6% of its tokens are bytes or unknown"),
+    ],
+)
+def test_figures_that_cannot_be_trusted_are_told(texts: list[str], doubt: str | None) -> None:
+    found, _ = text_perplexity({"mine": Known(1.0)}, texts)  # type: ignore[dict-item]
+    told = perplexity_table(found, "title").notes[1:]
+    if doubt is None:
+        assert found["mine"].doubt is None and not told
+    else:
+        assert doubt in str(found["mine"].doubt) and told[0].startswith("The figures of mine cannot be trusted: ")
 
 
 def test_what_begins_a_text_does_not_change_what_is_scored(lm: Path) -> None:
@@ -76,6 +97,13 @@ def test_the_command_compares_models_on_held_out_text(lm: Path, tmp_path: Path, 
     assert report["skipped"] == 1 and models["skipped"]["documents"] == 2
     shown = capsys.readouterr()
     assert "nats per word" in shown.out and "at most 12 tokens" in shown.err
+    assert "The figures of after cannot be trusted: only 5 tokens were scored" in " ".join(shown.out.split())
+    assert "only 5 tokens" in models["after"]["doubt"] and models["after"]["unknown"] == 0
+    text.write_text("the cat sat\nthe dog sat\n" * 40)  # of which "dog" is no word of the model
+    run(["evaluate", "perplexity", f"{{mine: {lm}}}", f"[{text}]", str(out)])
+    mine = json.loads(out.read_text())["models"]["mine"]
+    assert mine["unknown"] == pytest.approx(1 / 6, abs=1e-3) and "17% of its tokens" in mine["doubt"]
+    assert "17% of its tokens are bytes or unknown" in " ".join(capsys.readouterr().out.split())
     assert out.with_suffix(".md").read_text().startswith(f"Perplexity of {text}")
 
 

@@ -11,6 +11,17 @@ from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig
 from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
 from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocoder
 
+SIZES = {  # of a small network, whatever its family
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}
+
 
 @pytest.fixture(scope="session")
 def model_folder(tiny_lm, tmp_path_factory):

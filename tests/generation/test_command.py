@@ -108,17 +108,36 @@ def test_text_out(generate):
         ([], "at least one --text or --speech"),
         (["--text", " "], "--text must hold at least one word"),
         (["--speech", "missing.wav"], "missing.wav does not exist"),
-        (["--text", "cat " * 300], "must be shorter than the model's context of 128 tokens"),
+        (["--text", "cat " * 300], "error: --text must be shorter than the model's context of 128 tokens, but has "),
+        (
+            ["--text=" + "cat " * 300, "--speech=tone.wav"],
+            "error: --text and --speech must be shorter than the model's",
+        ),
+        (
+            ["--prompt", f"[{{text: {'cat ' * 300}}}]"],
+            "error: --prompt must be shorter than the model's context of 128",
+        ),
         (["--text", "cat", "--speaker", "carl"], "speaker must be one of anna, bert"),
         (["--text", "cat", "--temperature", "0"], "temperature must be above 0"),
         (["--text", "cat", "--greedy", "--num-samples", "3"], "--num-samples must be 1 with greedy, but is 3"),
         (["--text", "cat", "--lm", "nowhere"], "nowhere does not exist"),
     ],
 )
-def test_bad_input_gets_one_line_and_exit_code_2(generate, arguments, message):
+def test_bad_input_gets_one_line_and_exit_code_2(generate, model_folder, tmp_path, arguments, message):
+    shutil.copy(model_folder / "tone.wav", tmp_path)
     code, out, err = generate(*arguments)
     assert code == 2 and out == ""
     assert message in err and err.count("\n") == 1
+
+
+def test_a_script_that_the_tokenizer_does_not_know_is_told(generate):
+    options = ("--output", "text", "--max-new-tokens", "2")
+    code, _, told = generate("--text", "the cat", "--text", "щука щ 你好", *options)
+    assert code == 0
+    assert "warning: the text tokenizer has no tokens for щ у к а 你 好: the model reads them as bytes" in told
+    _, _, told = generate("--text", "абвгдежзийклмн", *options)
+    assert "no tokens for а б в г д е ж з и й к л and 2 more: " in told
+    assert "warning" not in generate("--text", "the cat", *options)[2]
 
 
 def test_damaged_audio_is_named(generate, tmp_path):

@@ -28,18 +28,10 @@ from spiritlm_pl.lm.folder import save_lm, write_model
 from spiritlm_pl.lm.padding import left_pad
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
+from .conftest import SIZES
+
 VOCABULARY = Vocabulary.spirit_lm(num_text=60, num_units=20)
 ROWS = VOCABULARY.num_rows
-SIZES = {
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-    "bos_token_id": None,
-    "eos_token_id": None,
-}
 LAYOUTS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {}),
     "heads of their own": ("llama", {"num_key_value_heads": 4}),

@@ -24,17 +24,9 @@ from spiritlm_pl.lm.loss import LossHead, LossSettings
 from spiritlm_pl.lm.padding import left_pad
 from spiritlm_pl.vocabulary import Vocabulary
 
+from .conftest import SIZES
+
 VOCABULARY = Vocabulary.spirit_lm(num_text=60, num_units=20)
-SIZES = {
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-    "bos_token_id": None,
-    "eos_token_id": None,
-}
 PROMPTS = [[5, 9, 2, 40, 33, 7, 3], [8, 1], [50, 51, 52, 53, 54]]
 
 

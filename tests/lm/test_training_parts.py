@@ -49,6 +49,7 @@ def test_a_stable_rate_goes_to_zero_at_the_end_of_the_run():
         [0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0, 0], abs=1e-12
     )
     assert unknown.total_steps is None and known.within(40) is known
+    assert unknown.waits_for_length and not known.waits_for_length and not Constant(4).waits_for_length
     line = WarmupStableDecay(total_steps=12, warmup_steps=2, decay=1.0)
     assert [line(step) for step in (1, 2, 7, 12)] == [1.0, 1.0, 0.5, 0.0]
     assert [WarmupStableDecay(warmup_steps=4).within(2)(step) for step in range(3)] == [0.25, 0.5, 0.75]

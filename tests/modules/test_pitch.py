@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from spiritlm_pl.callbacks.decay_in_time import DecayInTime
 from spiritlm_pl.contracts.batches import F0Batch
 from spiritlm_pl.f0.measures import F0Errors, f0_errors
-from spiritlm_pl.lm.schedule import WarmupStableDecay
+from spiritlm_pl.lm.schedule import Constant, WarmupStableDecay
 from spiritlm_pl.modules.pitch import PitchModule
 from spiritlm_pl.modules.skipped_steps import TrainingDivergedError
 from spiritlm_pl.runtime.checkpoint import load_network
@@ -74,15 +74,22 @@ def test_weights_in_half_precision_are_refused(tmp_path: Path, precision: Any, k
         make_trainer(tmp_path, 1, precision=precision).fit(make_module(), *[loader(contours(0))] * 2)
 
 
+class Waiting(Constant):
+    """A schedule of somebody else's that waits for the length of the run."""
+
+    waits_for_length = True
+
+
 @pytest.mark.filterwarnings("ignore:the training ended after step 1 at 100% of its peak learning rate")
 def test_a_rate_that_would_never_decay_is_refused(tmp_path: Path) -> None:
     """A run that ends with its epochs or its time has no number of steps, unless a callback tells it late."""
     data = [loader(contours(0))] * 2
     schedule = WarmupStableDecay(warmup_steps=1)
-    with pytest.raises(
-        ValueError, match=r"schedule.total_steps must be given where the trainer has no max_steps and no"
-    ):
-        make_trainer(tmp_path, -1, max_epochs=1).fit(make_module(schedule=schedule), *data)
+    for waiting in (schedule, Waiting(warmup_steps=1)):
+        with pytest.raises(
+            ValueError, match=r"schedule.total_steps must be given where the trainer has no max_steps and no"
+        ):
+            make_trainer(tmp_path, -1, max_epochs=1).fit(make_module(schedule=waiting), *data)
     for given, options in (
         (schedule, {"callbacks": [DecayInTime()], "max_time": "00:01:00:00", "max_epochs": 1}),
         (WarmupStableDecay(total_steps=4, warmup_steps=1), {"max_epochs": 1}),

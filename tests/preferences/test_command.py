@@ -68,6 +68,23 @@ def test_given_pairs_are_stored_with_their_reference(command, lm, tmp_path, caps
     assert json.loads(Path("out/skipped.jsonl").read_text())["id"] == "7"
 
 
+def test_pairs_of_other_settings_are_replaced_on_request_only(command, tmp_path) -> None:
+    rows = [{"prompt": f"[Speech][Hu{n}]", "chosen": "[Hu1][Hu2]", "rejected": "[Hu4]"} for n in range(6)]
+    source = write_lines(tmp_path / "pairs.jsonl", rows)
+    options = ("--validation-fraction", 0, "--reference=false")
+    command("preferences", source, "out", *options)
+    command("preferences", source, "out", *options)  # the same again
+    for other, message in (
+        (("--first", 3), "OUT must be a new folder, .* out was made with first none instead of 3: .* --overwrite"),
+        (("--length-ratio", 3), "out was made with length ratio none instead of 3.0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            command("preferences", source, "out", *options, *other)
+    assert len(read_pairs("out", "train")) == 6
+    command("preferences", source, "out", *options, "--first", 3, "--overwrite")
+    assert len(read_pairs("out", "train")) == 3
+
+
 def test_prompts_are_asked_by_a_template(command, lm, prompts, tmp_path) -> None:
     (tmp_path / "own.yaml").write_text("roles: {user: {after: dog}, assistant: {ends: true}}")
     command("preferences", prompts, "out", *SCORER, *SAMPLING, "--template", "own.yaml", "--validation-fraction", 0)
@@ -135,7 +152,7 @@ def test_people_fill_in_a_table(command, prompts, capsys) -> None:
     assert "fewer than two different continuations have a score" in capsys.readouterr().out
     before = [*read_pairs("out", "train")]
     with pytest.raises(USER_ERRORS, match="must be of the continuations that people heard, but .* another answer"):
-        command("preferences", prompts, "out", "--scorer", "table", *SAMPLING, "--seed", 1)
+        command("preferences", prompts, "out", "--scorer", "table", *SAMPLING, "--seed", 1, "--overwrite")
     assert [*read_pairs("out", "train")] == before
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from spiritlm_pl.cli.configs import find_config
 from spiritlm_pl.cli.main import COMMANDS, TRAINER_SUBCOMMANDS, find_command
+from spiritlm_pl.cli.overwriting import overwriting
 from spiritlm_pl.cli.parser import command_parser, parsed
 from spiritlm_pl.corpora.manifest import save_corpus
 from spiritlm_pl.quickstart.expressive_report import (
@@ -62,9 +63,17 @@ def test_every_command_takes_its_arguments(variant: Variant) -> None:
     for stage in quickstart_stages(variant, "apt", 1.0, 100):
         for words in stage.commands:
             if words[0] in COMMANDS:
-                target, program, rest = find_command(words)
+                target, program, rest = find_command([*words, *overwriting(words)])
                 parser = command_parser(target, program)
                 parsed(parser, parser, rest)
+
+
+def test_corpora_of_another_size_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a stage counts as finished does not depend on the option by which it replaces what is there."""
+    monkeypatch.chdir(tmp_path)
+    stories = next(stage for stage in quickstart_stages("base", "apt", 1.0, 100) if stage.name == "stories")
+    assert stories._resumed("") == [(*stories.commands[0], "--overwrite=true")]
+    assert "--overwrite=true" not in stories.commands[0]
 
 
 def test_the_variants_share_their_first_stages() -> None:

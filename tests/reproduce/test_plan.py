@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from spiritlm_pl.cli.main import COMMANDS, TRAINER_SUBCOMMANDS, find_command
+from spiritlm_pl.cli.overwriting import overwriting
 from spiritlm_pl.cli.parser import command_parser, parsed
 from spiritlm_pl.reproduce import plan
 from spiritlm_pl.reproduce.findings import CHANCE, findings_file
@@ -38,7 +39,7 @@ def test_all_commands_take_their_arguments() -> None:
             assert "$" not in " ".join(step.command)
             assert step.command[0] in COMMANDS or step.command[0] in TRAINER_SUBCOMMANDS
             if step.command[0] in COMMANDS:
-                target, program, rest = find_command(list(step.command))
+                target, program, rest = find_command([*step.command, *overwriting(step.command)])
                 parser = command_parser(target, program)
                 parsed(parser, parser, rest)
 

@@ -186,6 +186,9 @@ def test_all_rows_of_a_table_have_as_many_cells(tmp_path: Path) -> None:
             )
     numbers = sorted(findings_file()["findings"])
     every = [name for one in numbers for name in findings_file()["findings"][one]["conditions"]]
+    for condition in {*every} - {*conditions}:
+        if "kind" not in plan_file()["conditions"][condition]:  # a language model
+            write_figures(tmp_path, run_of(condition), [1.0, 0.0])
     report = build_report(tmp_path, all_tasks(SETTINGS, every, 2), SETTINGS, numbers)
     assert set(report["findings"]["8"]["scaling"]["exponents"]) == {"text", "speech"}
     tables: list[list[str]] = [[]]
@@ -206,6 +209,20 @@ def test_a_report_without_results_has_no_picture(tmp_path: Path) -> None:
     report = build_report(tmp_path, all_tasks(SETTINGS, ["none"], 1), SETTINGS, [1])
     assert report["findings"]["1"]["verdict"] == "too few runs"
     assert {path.name for path in write_report(tmp_path, report)} == {"report.md", "report.json"}
+
+
+def test_findings_that_were_not_run_are_named_in_one_line(tmp_path: Path) -> None:
+    for condition in ("interleaved", "none"):
+        write_figures(tmp_path, run_of(condition), [1.0, 0.0])
+    numbers = sorted(findings_file()["findings"])
+    every = [name for one in numbers for name in findings_file()["findings"][one]["conditions"]]
+    text = markdown(build_report(tmp_path, all_tasks(SETTINGS, every, 1), SETTINGS, numbers))
+    told = next(line for line in text.splitlines() if line.startswith("Not run, and so not shown: 2. A start from"))
+    assert "4. Lengths of spans; 5. " in told and told.endswith("(--only '[2, 4, 5, 6, 8]' runs them).")
+    assert [line.split(".")[0] for line in text.splitlines() if line.startswith("### ")] == ["### 1", "### 3", "### 7"]
+    assert text.count("Lengths of spans") == 1
+    text = markdown(build_report(tmp_path, all_tasks(SETTINGS, ["none"], 1), SETTINGS, [4]))
+    assert "Not run, and so not shown: 4. Lengths of spans" in text and "|" not in text
 
 
 def quickstart(folder: Path, weights: bytes) -> Path:
@@ -255,7 +272,7 @@ def test_findings_without_their_tokenizer_are_left_out(tmp_path: Path, capsys: p
     reproduce(str(tmp_path / "out"), str(tmp_path / "plain"), report_only=True)
     told = " ".join(capsys.readouterr().out.split())
     assert "Finding 5 is left out" in told and "Finding 6 is left out" in told and "Finding 1 is" not in told
-    assert "too few runs" in (tmp_path / "out/report.md").read_text()
+    assert "Not run, and so not shown: 1. " in (tmp_path / "out/report.md").read_text() and "Not run" in told
     reproduce(str(tmp_path / "out"), report_only=True)
     assert f"in {tmp_path / 'out/tokenizers'}." in "".join(capsys.readouterr().out.splitlines())
     with pytest.raises(ValueError, match="hubert_2"):

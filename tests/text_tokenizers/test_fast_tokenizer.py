@@ -73,6 +73,15 @@ def reopened(tokenizer: PreTrainedTokenizerFast, folder: Path) -> PreTrainedToke
 MAKERS = [sentencepiece_folder, byte_level_folder, prefixing_folder]
 
 
+@pytest.mark.parametrize("make", MAKERS)
+def test_characters_without_tokens_are_known(make, tmp_path):
+    make(tmp_path)
+    text = TextTokenizer.load(tmp_path)
+    unknown = "" if make is byte_level_folder else "щука"  # whose tokens are bytes, or parts of characters
+    assert text.unknown_characters("the щука cat,\n\ta щук") == unknown
+    assert text.unknown_characters("the cat sat\non the mat") == text.unknown_characters("") == ""
+
+
 PAIRS = [(make, kinds) for make in MAKERS for kinds in (SPEECH, EXPRESSIVE)]
 
 

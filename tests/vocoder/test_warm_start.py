@@ -64,7 +64,7 @@ def test_another_voice_begins_as_the_default_one(kind: str, tmp_path: Path) -> N
     torch.testing.assert_close(new.synthesize(units), old.synthesize(units))
     like = with_voices(tmp_path, ["carl"], "anna")
     torch.testing.assert_close(like.speak_frames(units), old.speak_frames(units, "anna"))
-    with pytest.raises(ValueError, match="speaker must be one of anna, bert or in"):
+    with pytest.raises(ValueError, match="^initial_speaker must be one of anna, bert or in"):
         with_voices(tmp_path, ["carl"], "dora")
 
 

@@ -15,13 +15,14 @@ NAMES = ("low", "middle", "high", "top")
 SAMPLE_RATE = 16_000
 
 
-def tones(out: str, utterances: int = 40, seed: int = 0) -> None:
+def tones(out: str, utterances: int = 40, seed: int = 0, overwrite: bool = False) -> None:
     """Make a corpus of tones whose words are the names of the tones, three in each utterance.
 
     Args:
         out: corpus folder to write.
         utterances: number of utterances to make.
         seed: seed for drawing the words and the splits.
+        overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
     """
     generator = torch.Generator().manual_seed(seed)
     time = torch.arange(SAMPLE_RATE // 2) / SAMPLE_RATE
@@ -35,5 +36,15 @@ def tones(out: str, utterances: int = 40, seed: int = 0) -> None:
             words = " ".join(NAMES[place] for place in places)
             found.append(Utterance(path.stem, path, words, "machine", stays=False))
         rules = Rules(min_duration=0.1)
-        collect(out, found, rules, name=Path(out).name, source="spiritlm_example", licence="CC0-1.0", seed=seed)
+        collect(
+            out,
+            found,
+            rules,
+            name=Path(out).name,
+            source="spiritlm_example",
+            licence="CC0-1.0",
+            seed=seed,
+            arguments={"utterances": utterances},
+            overwrite=overwrite,
+        )
     report(out)

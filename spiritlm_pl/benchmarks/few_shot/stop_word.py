@@ -31,6 +31,8 @@ def spoken_word(word: str, recording: str | None, voice: str, cache: Path) -> Sp
         return Speech(path)
     from spiritlm_pl.benchmarks.make.speaking import say
     from spiritlm_pl.corpora.synthetic.espeak import Voice
+    from spiritlm_pl.corpora.synthetic.spoken import check_voices
 
+    check_voices([voice], "stop_voice")
     name = f"{plain_name(word)}-{plain_name(voice)}-{sha256(f'{word} {voice}'.encode()).hexdigest()[:12]}.wav"
     return Speech(written_once(cache / name, 0, lambda: (say(word, Voice(voice)).waveform, SAMPLE_RATE)))

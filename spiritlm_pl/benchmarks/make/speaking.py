@@ -12,7 +12,7 @@ from torch import Tensor
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, to_mono
 from spiritlm_pl.corpora.manifest import Word
 from spiritlm_pl.corpora.synthetic.espeak import Voice, new_speaker, speaker
-from spiritlm_pl.corpora.synthetic.spoken import DEFAULT_VOICES, check_speed
+from spiritlm_pl.corpora.synthetic.spoken import DEFAULT_VOICES, check_speed, check_voices
 from spiritlm_pl.corpora.text.transcripts import spoken_words, unreadable
 
 LEVEL = 0.06  # root mean square of every file; eSpeak's peaks are 5 to 10 times that
@@ -90,9 +90,9 @@ def choose_voices(
             names = list(DEFAULT_VOICES)
     if not names or len(set(names)) < len(names):
         raise ValueError(f"voices must be different ones, but are {', '.join(names) or 'none'} instead")
+    check_voices(names)
     voices = tuple(Voice(name, speed) for name in names)
     for voice in voices:
-        speaker().set_voice(voice)
         if language is not None and voice.language != language.partition("-")[0]:
             raise ValueError(f"voices must be of language {language}, but one is {voice.name} instead")
     if len({voice.language for voice in voices}) > 1:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spiritlm_pl.cli.batch.items import Item, LinesWriter, asked, file_name, read_items
+from spiritlm_pl.cli.batch.items import Item, LinesWriter, asked, file_name, read_items, warn_of_unknown
+from spiritlm_pl.generation.prompt import unknown_characters
 from spiritlm_pl.generation.types import OUTPUT_MODALITIES, OutputModality, Text
 
 NONE_LEFT = "no new tokens were left (--max-new-tokens)"
@@ -32,10 +33,12 @@ def generate_lines(
     Raises:
         FileNotFoundError: if the file is missing.
         ValueError: if a line is not a JSON object; other errors in a line are written to its answer.
+        SystemExit: with status 1 at the end, if a line could not be answered.
     """
     writer = LinesWriter(out, [source])
     items = writer.left(read_items([source]))
     all_reasons: list[str] = []
+    unknown: dict[str, None] = {}  # characters, in their order
     with writer:
         for start in range(0, len(items), settings.batch_size):
             by_output: dict[str, list[tuple[Item, Any]]] = {}
@@ -44,8 +47,11 @@ def generate_lines(
                     wanted = item.get("output", output)
                     if wanted not in OUTPUT_MODALITIES:
                         raise ValueError(f"output must be one of {', '.join(OUTPUT_MODALITIES)}, but is {wanted!r}")
-                    prompt = spirit_lm.encode_prompt(asked(item, "prompt", spirit_lm.vocabulary), wanted)
+                    given = asked(item, "prompt", spirit_lm.vocabulary)
+                    prompt = spirit_lm.encode_prompt(given, wanted)
                     spirit_lm.check_room(prompt)
+                    lacking = unknown_characters(given, spirit_lm.text_tokenizer, spirit_lm.vocabulary)
+                    unknown |= dict.fromkeys(lacking)
                     by_output.setdefault(wanted, []).append((item, prompt))
                 except (ValueError, OSError) as error:
                     writer.write(item, error=str(error))
@@ -59,8 +65,9 @@ def generate_lines(
                         all_reasons += reasons
                     except OSError as error:  # a full disk, or a folder without write access
                         writer.write(item, error=str(error))
-    if all_reasons:
-        print(how_many_stopped(all_reasons), file=sys.stderr)
+        warn_of_unknown(unknown)
+        if all_reasons:
+            print(how_many_stopped(all_reasons), file=sys.stderr)
 
 
 def how_many_stopped(reasons: Sequence[str]) -> str:

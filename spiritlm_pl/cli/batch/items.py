@@ -1,7 +1,7 @@
 """Input and output that `spiritlm tokenize`, `vocode`, `score` and `generate --jsonl` share.
 
 An item whose line is written is done, and the same command skips it when it is run again. An item that fails has a line
-with `error`, is counted, and is tried again the next time.
+with `error`, is counted, and is tried again the next time; the others are done all the same, and the exit status is 1.
 """
 
 import json
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Item = dict[str, Any]
 STANDARD = "-"
 MODEL = Path("quickstart/model")
+MOST_SHOWN = 12  # characters in a warning
 PROMPT_PIECES = ({"text"}, {"audio"})
 
 
@@ -129,6 +130,19 @@ def asked(item: Item, key: str, vocabulary: "Vocabulary") -> "Prompting":
     return dialogue_of(item, vocabulary)
 
 
+def warn_of_unknown(characters: Iterable[str]) -> None:
+    """Print a warning of characters of prompts that a text tokenizer has no tokens for; nothing if there are none."""
+    found = list(dict.fromkeys(characters))
+    if not found:
+        return
+    shown = " ".join(found[:MOST_SHOWN]) + (f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else "")
+    print(
+        f"warning: the text tokenizer has no tokens for {shown}: the model reads them as bytes or as unknown, and may "
+        "not understand them",
+        file=sys.stderr,
+    )
+
+
 class LinesWriter:
     """Writer of lines that skips ids of an earlier run, counts errors, and shows a progress bar.
 
@@ -145,7 +159,7 @@ class LinesWriter:
         for name in inputs:
             if out is not None and name != STANDARD and Path(name).resolve() == out.resolve():
                 raise ValueError(f"the output must be another file than the input, but both are {name}")
-        self.out, self.done, self.errors, self.good = out, set[str](), 0, 0
+        self.out, self.done, self.errors = out, set[str](), 0
         self.stream: IO[str] = sys.stdout
         if out is not None:
             lines = [*_whole_lines(out)]
@@ -181,7 +195,6 @@ class LinesWriter:
     def write(self, item: Item, **values: Any) -> None:
         """Write the line of an item."""
         self.errors += "error" in values
-        self.good += "error" not in values
         self.stream.write(_line({"id": item["id"], **values}))
         self.stream.flush()
         self.bar.advance(self.task)
@@ -194,7 +207,7 @@ class LinesWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove the progress bar and print the number of errors; raise an error if every item failed."""
+        """Remove the progress bar; if an item failed, print how many did, and exit with 1."""
         self.bar.stop()
         if self.out is not None:
             self.stream.close()
@@ -202,8 +215,7 @@ class LinesWriter:
             where = self.out or "the output"
             items = "1 item" if self.errors == 1 else f"{self.errors} items"
             print(f"{items} could not be done; their lines in {where} say why", file=sys.stderr)
-            if not self.good and not self.done:
-                raise SystemExit(1)
+            raise SystemExit(1)  # so that a script does not take the output for whole
 
 
 def _line(values: Item) -> str:

@@ -3,7 +3,16 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from spiritlm_pl.cli.batch.items import MODEL, STANDARD, LinesWriter, asked, best_device, pieces, read_items
+from spiritlm_pl.cli.batch.items import (
+    MODEL,
+    STANDARD,
+    LinesWriter,
+    asked,
+    best_device,
+    pieces,
+    read_items,
+    warn_of_unknown,
+)
 from spiritlm_pl.interop.release.layout import Variant
 
 
@@ -25,7 +34,8 @@ def score(
     lists such as [{"audio": "a.wav"}, {"text": "the mat"}]. A line of the output holds, for each hypothesis, the summed
     log-likelihood, the number of tokens and the mean, and which one is best by the mean (null for a tie). The end of a
     document, or of a turn, is not scored. A line may have messages (a role and a content each) in place of the context;
-    the hypotheses are then answers of the assistant.
+    the hypotheses are then answers of the assistant. If an item cannot be scored, its line tells why, the others are
+    scored, and the exit status is 1.
 
     Examples:
         spiritlm score items.jsonl --out scores.jsonl
@@ -60,6 +70,7 @@ def score(
     from spiritlm_pl.generation import LoadOptions, SpiritLM
     from spiritlm_pl.generation.asking import find_template, trained_templates
     from spiritlm_pl.generation.loading import ModelFolders
+    from spiritlm_pl.generation.prompt import unknown_characters
 
     disable_progress_bar()  # the bar of reading the weights would disturb the output
     loading = LoadOptions(device=best_device(device), dtype=dtype, adapter=adapter)
@@ -68,6 +79,7 @@ def score(
     spirit_lm = SpiritLM.from_pretrained(path, variant, loading)
     if form is not None:
         spirit_lm = spirit_lm.asked_by(form)
+    unknown: dict[str, None] = {}  # characters, in their order
     with writer:
         for start in range(0, len(items), batch_size):
             good, encoded = [], []
@@ -78,6 +90,9 @@ def score(
                         raise ValueError(f"hypotheses must be a list, but is {listed!r} instead")
                     hypotheses = [pieces(one) for one in listed]
                     context = asked(item, "context", spirit_lm.vocabulary)
+                    for one in (context, *hypotheses):
+                        lacking = unknown_characters(one, spirit_lm.text_tokenizer, spirit_lm.vocabulary)
+                        unknown |= dict.fromkeys(lacking)
                     encoded.append(spirit_lm.encode_choice(context, hypotheses))
                     good.append(item)
                 except (ValueError, OSError) as error:
@@ -86,3 +101,4 @@ def score(
                 means = [score.mean for score in scores]
                 best = None if means.count(max(means)) > 1 else means.index(max(means))
                 writer.write(item, scores=[{**asdict(score), "mean": score.mean} for score in scores], best=best)
+        warn_of_unknown(unknown)

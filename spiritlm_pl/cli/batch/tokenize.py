@@ -22,7 +22,8 @@ def tokenize(
     """Turn audio into tokens: files, folders, or JSON lines with audio.
 
     Each line holds id, tokens ([Hu12][Hu7]...), the durations of the units in frames, and seconds; the codes of a
-    neural codec have no durations, as each lasts a frame.
+    neural codec have no durations, as each lasts a frame. If audio cannot be used, its line tells why, the others are
+    done, and the exit status is 1.
 
     Examples:
         spiritlm tokenize recordings/ --out tokens.jsonl

@@ -29,7 +29,7 @@ def vocode(
     """Turn tokens, such as the JSON lines of `spiritlm tokenize`, into audio.
 
     Each line of the input holds tokens and, if they are known, durations in frames; each line of the output holds id,
-    audio and seconds.
+    audio and seconds. If an item cannot be spoken, its line tells why, the others are done, and the exit status is 1.
 
     Examples:
         spiritlm vocode tokens.jsonl --audio spoken --out spoken.jsonl

@@ -19,7 +19,8 @@ def perplexity(
     """Measure the perplexity of texts under language models: what is kept of a text model that has learnt speech?
 
     Weights are float32. A model that was trained here is asked with [Text] before each document. The first word of a
-    document is given to all models, and is not scored.
+    document is given to all models, and is not scored. Figures that cannot be trusted are told: those of fewer than 100
+    tokens, and those of a text of which more than a twentieth of the tokens are bytes or unknown.
 
     Examples:
         spiritlm evaluate perplexity '{before: FOLDER, after: runs/mine/export}' '[held_out.txt]' perplexity.json

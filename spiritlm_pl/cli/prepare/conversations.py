@@ -16,6 +16,7 @@ def conversations(
     test_fraction: float = 0.05,
     seed: int = 0,
     num_jobs: int | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Check conversations of text and audio, and make a corpus of their audio that is tokenised like any.
 
@@ -45,6 +46,7 @@ def conversations(
         test_fraction: share of the conversations in the test split.
         seed: seed of the random splits.
         num_jobs: number of processes; one per core if left out.
+        overwrite: replace conversations in `out` that were prepared with other settings, which is refused otherwise.
     """
     from spiritlm_pl.conversations.prepare import prepare_conversations
     from spiritlm_pl.corpora.layout import read_info
@@ -61,6 +63,7 @@ def conversations(
         test_fraction=test_fraction,
         seed=seed,
         num_jobs=num_jobs,
+        overwrite=overwrite,
     )
     info = read_info(out) or {}
     spoken = sum(info.get("utterances", {}).values())

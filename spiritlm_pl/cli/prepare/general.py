@@ -23,6 +23,7 @@ def folder(
     validation_fraction: float = 0.05,
     test_fraction: float = 0.1,
     num_jobs: int | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Make a corpus of a folder of audio with transcripts: x.txt beside x.wav, or a table.
 
@@ -55,6 +56,7 @@ def folder(
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
         num_jobs: number of processes; if not given, one per core.
+        overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
     """
     from spiritlm_pl.corpora.collect import collect
     from spiritlm_pl.corpora.ingest import Rules
@@ -82,6 +84,8 @@ def folder(
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
         num_jobs=num_jobs,
+        arguments={"audio": audio, "language": language, "speaker_level": speaker_level, "max_overlap": max_overlap},
+        overwrite=overwrite,
     )
     report(out)
 
@@ -115,6 +119,7 @@ def lhotse_recipe(
     validation_fraction: float = 0.05,
     test_fraction: float = 0.1,
     num_jobs: int | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Make a corpus of a public one on disk, with lhotse's recipe (librispeech, mls, voxpopuli, ...).
 
@@ -147,6 +152,7 @@ def lhotse_recipe(
         validation_fraction: share of the sentences in the validation split, used if the corpus has no splits.
         test_fraction: share of the sentences in the test split, used if the corpus has no splits.
         num_jobs: number of processes; if not given, one per core.
+        overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
     """
     from spiritlm_pl.corpora.collect import collect
     from spiritlm_pl.corpora.ingest import Rules
@@ -172,6 +178,14 @@ def lhotse_recipe(
             validation_fraction=validation_fraction,
             test_fraction=test_fraction,
             num_jobs=num_jobs,
+            arguments={
+                "recipe": recipe,
+                "options": options,
+                "channel": channel,
+                "language": language,
+                "max_overlap": max_overlap,
+            },
+            overwrite=overwrite,
         )
     report(out)
 
@@ -193,6 +207,7 @@ def lhotse_manifest(
     validation_fraction: float = 0.05,
     test_fraction: float = 0.1,
     num_jobs: int | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Make a corpus of lhotse manifests, keeping their word times where these fit the utterance and its words.
 
@@ -225,6 +240,7 @@ def lhotse_manifest(
         validation_fraction: share of the sentences in the validation split, used if the manifests have no splits.
         test_fraction: share of the sentences in the test split, used if the manifests have no splits.
         num_jobs: number of processes; if not given, one per core.
+        overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
     """
     from spiritlm_pl.corpora.collect import collect
     from spiritlm_pl.corpora.ingest import Rules, Utterance
@@ -258,5 +274,12 @@ def lhotse_manifest(
             validation_fraction=validation_fraction,
             test_fraction=test_fraction,
             num_jobs=num_jobs,
+            arguments={
+                "supervisions": supervisions,
+                "channel": channel,
+                "language": language,
+                "max_overlap": max_overlap,
+            },
+            overwrite=overwrite,
         )
     report(out)

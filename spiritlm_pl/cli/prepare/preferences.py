@@ -28,6 +28,7 @@ GROUPS = {
         "prompt_seconds",
         "prompt_words",
         "first",
+        "overwrite",
     ),
     "continuations": ("output", "num_samples", "temperature", "top_p", "top_k", "max_new_tokens", "seed", "batch_size"),
     "pairs": ("margin", "pairs_per_prompt", "only_stopped", "length_ratio", "validation_fraction"),
@@ -69,6 +70,7 @@ def preferences(
     dtype: str | None = None,
     batch_tokens: int = 4096,
     reference: bool = True,
+    overwrite: bool = False,
 ) -> None:
     """Make pairs of continuations, of which one is preferred, for `spiritlm fit --config prefer/...`.
 
@@ -125,12 +127,15 @@ def preferences(
         dtype: number format of the weights, such as float32 or bfloat16; as stored if left out.
         batch_tokens: largest number of tokens in a batch that is scored, padding included.
         reference: compute the log-likelihoods under the model, which DPO needs and SimPO does not.
+        overwrite: replace pairs in `out` that were made with other settings, which is refused otherwise.
 
     Raises:
-        ValueError: if an option would have no effect, the source cannot be read, or no pair is found.
+        ValueError: if an option would have no effect, the source cannot be read, no pair is found, or `out` has pairs
+            of other settings, without `overwrite`.
         FileNotFoundError: if a file or the model is missing.
     """
     from spiritlm_pl.generation import GenerationSettings
+    from spiritlm_pl.lm.identity import model_hash
     from spiritlm_pl.preferences.selection import Rules
     from spiritlm_pl.preferences.store import report, store
 
@@ -160,22 +165,28 @@ def preferences(
             f"template must be left out unless there are prompts or JSON lines, but is {template}: hypotheses of "
             "benchmarks and endings of stories continue what is before them"
         )
+    sources: dict[str, Any] = {
+        **{"source": str(source), "scorer": scorer, "benchmark": benchmark, "options": options, "template": template},
+        **{"split": split, "directions": directions, "prompt_seconds": prompt_seconds, "prompt_words": prompt_words},
+        **{"first": first, "output": output, "seed": seed, "validation_fraction": validation_fraction},
+        "rules": vars(rules),
+    }
+    if scorer is not None:
+        sources |= _sampling(settings)
+    if not overwrite:
+        _check_same(Path(out), sources)
     spirit_lm, folders = _load(model, lm, speech_tokenizer, vocoder, device, dtype, template)
+    if scorer is not None:
+        sources["model"] = model_hash(folders.lm)
+        if not overwrite:
+            _check_same(Path(out), sources)
     if scorer is None:
         found = from_source.pairs(spirit_lm, options or {})
     else:
-        sampled = _sampled(from_source, spirit_lm, folders, Path(out), scorer, given, settings, rules)
+        sampled = _sampled(from_source, spirit_lm, folders, sources["model"], Path(out), scorer, given, settings, rules)
         if sampled is None:
             return
         found = sampled
-    sources = {
-        "source": str(source),
-        "scorer": scorer,
-        "benchmark": benchmark,
-        "options": options,
-        "template": template,
-        "rules": vars(rules),
-    }
     manifest = store(
         Path(out),
         found.pairs,
@@ -231,6 +242,24 @@ def _check_out(out: Path) -> None:
     held = sorted(one.name for one in out.iterdir() if not one.name.startswith(".")) if out.is_dir() else []
     if held and not any(name.startswith(("preferences.", "answers", "scores")) for name in held):
         raise ValueError(f"out must be a new folder or one of preferences, but {out} holds {', '.join(held[:3])}")
+
+
+def _check_same(out: Path, sources: dict[str, Any]) -> None:
+    """Refuse to replace pairs that were made with other settings."""
+    from spiritlm_pl.corpora.replacing import check_same_settings
+    from spiritlm_pl.preferences.folder import MANIFEST, read_manifest
+
+    if (out / MANIFEST).is_file():
+        made = read_manifest(out).sources
+        wanted = {name: value for name, value in sources.items() if name != "rules"} | sources["rules"]
+        check_same_settings(out, made | made.get("rules", {}), wanted)
+
+
+def _sampling(settings: Any) -> dict[str, Any]:
+    """Return the options that sampled continuations depend on."""
+    from dataclasses import asdict
+
+    return {key: value for key, value in asdict(settings).items() if key != "batch_size"}
 
 
 def _check_same_tokens(model: "SpiritLM", manifest: "PreferenceManifest", folder: str) -> None:
@@ -307,6 +336,7 @@ def _sampled(
     source: PreferenceSource,
     model: "SpiritLM",
     folders: "ModelFolders",
+    model_identity: str,
     out: Path,
     name: str,
     scorer: Any,
@@ -314,11 +344,8 @@ def _sampled(
     rules: "Rules",
 ) -> "FoundPairs | None":
     """Sample and score continuations, and choose pairs; None where people have to fill in a table first."""
-    from dataclasses import asdict
-
     from spiritlm_pl.cli.batch.candidates import lines_file, sample, score, write_form
     from spiritlm_pl.contracts.skipped import Skipped
-    from spiritlm_pl.lm.identity import model_hash
     from spiritlm_pl.preferences.contract import KeptScorer
     from spiritlm_pl.preferences.identity import content_hash
     from spiritlm_pl.preferences.selection import select
@@ -328,8 +355,7 @@ def _sampled(
     if not prompts.prompts:
         why = f": {prompts.skipped[0].reason}" if prompts.skipped else ""
         raise ValueError(f"{source.source} must hold prompts, but holds none{why}")
-    plain = {key: value for key, value in asdict(settings).items() if key != "batch_size"}
-    identity = {"model": model_hash(folders.lm), "output": source.answered, "settings": plain}
+    identity = {"model": model_identity, "output": source.answered, "settings": _sampling(settings)}
     path = lines_file(out, "answers", identity | {"prompts": {key: one.tokens for key, one in prompts.prompts.items()}})
     candidates = sample(model, prompts.prompts, path, source.answered, settings)
     if scorer is None:

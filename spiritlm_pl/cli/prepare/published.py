@@ -13,6 +13,7 @@ def debian_prompts(
     validation_fraction: float = 0.05,
     test_fraction: float = 0.1,
     num_jobs: int | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Make the corpus of the Asterisk voice prompts: 24 minutes of real speech (CC-BY-SA-3.0).
 
@@ -30,6 +31,7 @@ def debian_prompts(
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
         num_jobs: number of processes; if not given, one per core.
+        overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
     """
     from spiritlm_pl.corpora.sources.prompts import prepare_prompts
 
@@ -37,6 +39,7 @@ def debian_prompts(
         out,
         source=source,
         any_version=any_version,
+        overwrite=overwrite,
         seed=seed,
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
@@ -76,6 +79,7 @@ def amazon_queen(
     validation_fraction: float = 0.05,
     test_fraction: float = 0.1,
     num_jobs: int | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Make a corpus of acted English dialogue: the voices of a freeware adventure game, some 140 minutes.
 
@@ -97,6 +101,7 @@ def amazon_queen(
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
         num_jobs: number of processes; if not given, one per core.
+        overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
     """
     from spiritlm_pl.alignment.pocketsphinx import PocketsphinxAligner
     from spiritlm_pl.alignment.run import align_corpus
@@ -106,6 +111,7 @@ def amazon_queen(
         out,
         source=source,
         any_version=any_version,
+        overwrite=overwrite,
         characters=characters,
         seed=seed,
         validation_fraction=validation_fraction,
@@ -124,6 +130,7 @@ def expresso(
     max_duration: float = 100.0,
     spoken_text: bool = True,
     num_jobs: int | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Make a corpus of Expresso: acted English by four actors, 11 hours read and 30 improvised (CC BY-NC 4.0).
 
@@ -144,12 +151,13 @@ def expresso(
         spoken_text: whether to keep transcripts as the words that are said, in lower case and without marks of
             emphasis; if false, they are kept as written.
         num_jobs: number of processes; if not given, one per core.
+        overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
     """
     from spiritlm_pl.corpora.ingest import Rules
     from spiritlm_pl.corpora.sources.expresso import prepare_expresso
 
     rules = Rules(min_duration=min_duration, max_duration=max_duration, spoken_text=spoken_text)
-    prepare_expresso(corpus_dir, out, rules, longest_piece=longest_piece, num_jobs=num_jobs)
+    prepare_expresso(corpus_dir, out, rules, longest_piece=longest_piece, num_jobs=num_jobs, overwrite=overwrite)
     report(out)
 
 
@@ -164,6 +172,7 @@ def emov_db(
     validation_fraction: float = 0.05,
     test_fraction: float = 0.1,
     num_jobs: int | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Make a corpus of EmoV-DB: sentences of CMU Arctic acted by four speakers (not for commercial use).
 
@@ -186,6 +195,7 @@ def emov_db(
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
         num_jobs: number of processes; if not given, one per core.
+        overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
     """
     from spiritlm_pl.corpora.collect import collect
     from spiritlm_pl.corpora.ingest import Rules
@@ -204,5 +214,7 @@ def emov_db(
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
         num_jobs=num_jobs,
+        arguments={"prompts": prompts},
+        overwrite=overwrite,
     )
     report(out)

@@ -15,6 +15,7 @@ def stories(
     test_fraction: float = 0.125,
     num_jobs: int | None = None,
     difficulty: Literal["easy", "hard"] = "easy",
+    overwrite: bool = False,
 ) -> None:
     """Make a corpus of short stories of a built-in grammar, spoken by eSpeak NG with exact word times.
 
@@ -34,6 +35,7 @@ def stories(
         num_jobs: number of processes; if not given, one per core.
         difficulty: easy, four sentences of 67 words; or hard, five sentences of 107 words with more animals, places and
             things, and a sentence about neither of them before the last one, which names them again.
+        overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
     """
     from spiritlm_pl.corpora.synthetic.spoken_stories import speak_stories
 
@@ -47,6 +49,7 @@ def stories(
         test_fraction=test_fraction,
         num_jobs=num_jobs,
         difficulty=difficulty,
+        overwrite=overwrite,
     )
     report(out)
 
@@ -64,6 +67,7 @@ def text(
     validation_fraction: float = 0.05,
     test_fraction: float = 0.1,
     num_jobs: int | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Make a corpus of the sentences of texts, spoken by eSpeak NG or Flite with exact word times.
 
@@ -95,6 +99,7 @@ def text(
         validation_fraction: share of the sentences in the validation split, where splits are drawn.
         test_fraction: share of the sentences in the test split, where splits are drawn.
         num_jobs: number of processes; if not given, one per core.
+        overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
     """
     from spiritlm_pl.corpora.synthetic.spoken_texts import speak_text
 
@@ -111,6 +116,7 @@ def text(
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
         num_jobs=num_jobs,
+        overwrite=overwrite,
     )
     report(out)
 
@@ -125,6 +131,7 @@ def styles(
     validation_fraction: float = 0.05,
     test_fraction: float = 0.1,
     num_jobs: int | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Make a corpus of acted speech by eSpeak NG: each voice in styles of known pitch, range and rate.
 
@@ -147,6 +154,7 @@ def styles(
         validation_fraction: share of the texts in the validation split.
         test_fraction: share of the texts in the test split.
         num_jobs: number of processes; if not given, one per core.
+        overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
     """
     from spiritlm_pl.corpora.synthetic.styles import speak_styles
 
@@ -160,5 +168,6 @@ def styles(
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
         num_jobs=num_jobs,
+        overwrite=overwrite,
     )
     report(out)

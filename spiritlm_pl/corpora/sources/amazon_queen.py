@@ -19,8 +19,9 @@ from typing import Any
 
 from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.debian import PackageError, licence_notice, package_files
-from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
+from spiritlm_pl.corpora.ingest import Rules, Utterance, drop_other_audio, ingest
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, replaced_corpus, save_corpus, word_alignment
+from spiritlm_pl.corpora.replacing import check_corpus
 from spiritlm_pl.corpora.splitting import check_fractions, split_by_transcript
 
 PACKAGE = "flight-of-the-amazon-queen"
@@ -168,6 +169,7 @@ def prepare_amazon_queen(
     test_fraction: float = 0.1,
     num_jobs: int | None = None,
     align: Callable[[str], object],
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Make a corpus folder of the dialogues; a clip that does not align with its line is dropped.
 
@@ -181,13 +183,15 @@ def prepare_amazon_queen(
         test_fraction: share of the sentences in the test split.
         num_jobs: number of processes; None for one per core.
         align: function that adds word times to the corpus in a folder, and gives none to clips that do not align.
+        overwrite: whether to replace a corpus in the folder that was made with other settings.
 
     Returns:
         The contents of `corpus.json`.
 
     Raises:
         PackageError: if the package cannot be fetched or read.
-        ValueError: if its archive is not that of the tested version, or a character is not in it.
+        ValueError: if its archive is not that of the tested version, a character is not in it, or the folder has a
+            corpus of other settings, without `overwrite`.
     """
     check_fractions(validation_fraction, test_fraction)
     out = Path(out)
@@ -198,16 +202,6 @@ def prepare_amazon_queen(
             f"{ARCHIVE} must have SHA-256 {ARCHIVE_SHA256} (package 1.0.0-9), but has {found} instead; "
             "--any-version true takes it as it is"
         )
-    files = read_archive(data)
-    with tempfile.TemporaryDirectory() as folder, replaced_corpus(out):
-        utterances = []
-        for line in lines_of(script(files), characters):
-            path = Path(folder) / f"{line.clip.removesuffix('.SB')}.mp3"
-            path.write_bytes(files[line.clip])
-            custom = {"dialogue": line.dialogue, "style": acted_style(line.text)}
-            utterances.append(Utterance(f"queen-{path.stem}", path, line.text, line.speaker, custom=custom))
-        cuts, skipped = ingest(utterances, out, Rules(min_sample_rate=SAMPLE_RATE), num_jobs)
-    skipped = [replace(row, path=Path(row.path).name) for row in skipped]
     description: dict[str, Any] = {
         "name": out.name,
         "source": f"Debian package {PACKAGE}",
@@ -220,6 +214,17 @@ def prepare_amazon_queen(
             "characters": None if characters is None else list(characters),
         },
     }
+    check_corpus(out, description["source"], description["arguments"], overwrite)
+    files = read_archive(data)
+    with tempfile.TemporaryDirectory() as folder, replaced_corpus(out):
+        utterances = []
+        for line in lines_of(script(files), characters):
+            path = Path(folder) / f"{line.clip.removesuffix('.SB')}.mp3"
+            path.write_bytes(files[line.clip])
+            custom = {"dialogue": line.dialogue, "style": acted_style(line.text)}
+            utterances.append(Utterance(f"queen-{path.stem}", path, line.text, line.speaker, custom=custom))
+        cuts, skipped = ingest(utterances, out, Rules(min_sample_rate=SAMPLE_RATE), num_jobs)
+    skipped = [replace(row, path=Path(row.path).name) for row in skipped]
     (out / "LICENCE.txt").write_text(notice, encoding="utf-8")
     splits = split_by_transcript(cuts, validation_fraction, test_fraction, seed)
     with tempfile.TemporaryDirectory() as folder:  # `out` must look unfinished until clips are dropped
@@ -230,6 +235,5 @@ def prepare_amazon_queen(
     skipped += [Skipped(cut.id, cut.id.removeprefix("queen-"), "clip does not align with its line") for cut in lost]
     kept = {split: [cut for cut in members if word_alignment(cut)] for split, members in splits.items()}
     info = save_corpus(out, kept, **description, skipped=skipped)
-    for cut in lost:
-        Path(cut.recording.sources[0].source).unlink(missing_ok=True)
+    drop_other_audio(out, (cut for members in kept.values() for cut in members), utterances)
     return info

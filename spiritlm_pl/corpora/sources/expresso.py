@@ -141,7 +141,13 @@ def read_expresso(corpus_dir: str | Path, longest_piece: float) -> tuple[dict[st
 
 
 def prepare_expresso(
-    corpus_dir: str | Path, out: str | Path, rules: Rules, *, longest_piece: float = 15.0, num_jobs: int | None = None
+    corpus_dir: str | Path,
+    out: str | Path,
+    rules: Rules,
+    *,
+    longest_piece: float = 15.0,
+    num_jobs: int | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Make a corpus folder of Expresso, in its own splits.
 
@@ -151,6 +157,7 @@ def prepare_expresso(
         rules: conditions that an utterance must meet.
         longest_piece: length in seconds above which speech without a text is cut into equal pieces; 15 as in the paper.
         num_jobs: number of processes; None for one per core.
+        overwrite: whether to replace a corpus in the folder that was made with other settings.
 
     Returns:
         The contents of `corpus.json`.
@@ -169,4 +176,6 @@ def prepare_expresso(
         licence=LICENCE,
         skipped=skipped,
         num_jobs=num_jobs,
+        arguments={"longest_piece": longest_piece},
+        overwrite=overwrite,
     )

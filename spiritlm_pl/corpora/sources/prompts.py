@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from spiritlm_pl.corpora.debian import PackageError, licence_notice, package_files
-from spiritlm_pl.corpora.ingest import Rules, Utterance, ingest
+from spiritlm_pl.corpora.ingest import Rules, Utterance, drop_other_audio, ingest
 from spiritlm_pl.corpora.manifest import replaced_corpus, save_corpus
+from spiritlm_pl.corpora.replacing import check_corpus
 from spiritlm_pl.corpora.splitting import check_fractions, split_by_transcript
 
 PACKAGES = ["asterisk-core-sounds-en-g722", "asterisk-core-sounds-en"]
@@ -69,6 +70,7 @@ def prepare_prompts(
     validation_fraction: float = 0.05,
     test_fraction: float = 0.1,
     num_jobs: int | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Make a corpus folder of the prompts.
 
@@ -81,13 +83,15 @@ def prepare_prompts(
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
         num_jobs: number of processes; None for one per core.
+        overwrite: whether to replace a corpus in the folder that was made with other settings.
 
     Returns:
         The contents of `corpus.json`.
 
     Raises:
         PackageError: if the packages cannot be fetched or read.
-        ValueError: if their contents are not those of the tested version.
+        ValueError: if their contents are not those of the tested version, or the folder has a corpus of other settings,
+            without `overwrite`.
     """
     check_fractions(validation_fraction, test_fraction)
     out = Path(out)
@@ -100,6 +104,16 @@ def prepare_prompts(
             f"prompts must have SHA-256 {CONTENT_SHA256} (version 1.6.1-1), but have {found} instead; "
             "--any-version true takes them as they are"
         )
+    description: dict[str, Any] = {
+        "source": "Debian packages " + ", ".join(PACKAGES),
+        "arguments": {
+            "seed": seed,
+            "validation_fraction": validation_fraction,
+            "test_fraction": test_fraction,
+            "content_sha256": found,
+        },
+    }
+    check_corpus(out, **description, overwrite=overwrite)
     transcripts = parse_transcripts(gzip.decompress(files[TRANSCRIPTS]).decode("utf-8", "replace"))
     with tempfile.TemporaryDirectory() as folder, replaced_corpus(out):
         utterances = []
@@ -113,17 +127,13 @@ def prepare_prompts(
             utterances.append(Utterance(f"prompts-{key.replace('/', '-')}", path, transcripts.get(key, ""), SPEAKER))
         cuts, skipped = ingest(utterances, out, Rules(symbols=SYMBOLS), num_jobs)
     (out / "LICENCE.txt").write_text(notice, encoding="utf-8")
-    return save_corpus(
+    info = save_corpus(
         out,
         split_by_transcript(cuts, validation_fraction, test_fraction, seed),
         name=out.name,
-        source="Debian packages " + ", ".join(PACKAGES),
         licence="CC-BY-SA-3.0, voice of Allison Smith; see LICENCE.txt",
-        arguments={
-            "seed": seed,
-            "validation_fraction": validation_fraction,
-            "test_fraction": test_fraction,
-            "content_sha256": found,
-        },
         skipped=[replace(row, path=str(Path(row.path).relative_to(folder))) for row in skipped],
+        **description,
     )
+    drop_other_audio(out, cuts, utterances)
+    return info

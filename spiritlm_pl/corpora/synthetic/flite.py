@@ -107,15 +107,19 @@ def flite_libraries(source: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def check_voice(name: str) -> str:
+def check_voice(name: str, argument: str = "voice") -> str:
     """Return the name of a voice as Flite has it, such as slt for flite-slt.
+
+    Args:
+        name: name of the voice, such as flite-slt.
+        argument: name of the argument that gives it, for the error.
 
     Raises:
         ValueError: if there is no such voice.
     """
     known = {PREFIX + voice: voice for voice in VOICES}
     if name not in known:
-        raise ValueError(f"voice must be one of {', '.join(known)}, but is {name!r} instead")
+        raise ValueError(f"{argument} must be {', '.join(known)} where Flite speaks, but one is {name!r} instead")
     return known[name]
 
 

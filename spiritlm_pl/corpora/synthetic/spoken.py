@@ -21,6 +21,7 @@ from lhotse.serialization import deserialize_item
 from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, save_wav, to_mono
 from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, make_cut, save_corpus, write_jsonl
+from spiritlm_pl.corpora.replacing import check_corpus, drop_orphans, note_audio
 from spiritlm_pl.corpora.synthetic.espeak import UnsayableError, Voice, new_speaker, speaker
 from spiritlm_pl.corpora.synthetic.flite import PREFIX, FliteVoice, check_voice, flite_libraries, flite_speaker
 from spiritlm_pl.runtime.parallel import parallel_map
@@ -91,6 +92,34 @@ def check_speed(speed: int) -> None:
         raise ValueError(f"speed must be in [80, 450] words a minute, but is {speed} instead")
 
 
+def check_voices(names: Sequence[str], argument: str = "voices") -> None:
+    """Check that voices of eSpeak NG are known, trying each once.
+
+    Args:
+        names: names of the voices, such as en-us or en-gb+f2.
+        argument: name of the argument that gives them, for the error.
+
+    Raises:
+        ValueError: if one is not known.
+    """
+    for name in names:
+        try:
+            speaker().set_voice(Voice(name))
+        except ValueError:
+            raise ValueError(
+                f"{argument} must be of eSpeak NG, such as en-us or en-gb+f2, but one is {name!r} instead"
+            ) from None
+
+
+def check_any_voices(names: Sequence[str], argument: str = "voices") -> None:
+    """Check that voices of eSpeak NG or Flite are known, before anything is fetched; see `check_voices`."""
+    for name in names:
+        if name.startswith(PREFIX):
+            check_voice(name, argument)
+        else:
+            check_voices([name], argument)
+
+
 def make_voices(names: Sequence[str], speed: int) -> list[Voice]:
     """Make voices of eSpeak NG from their names, trying each once.
 
@@ -104,10 +133,8 @@ def make_voices(names: Sequence[str], speed: int) -> list[Voice]:
     if not names:
         raise ValueError("voices must have at least one name, but is empty instead")
     check_speed(speed)
-    voices = [Voice(name, speed) for name in names]
-    for voice in voices:
-        speaker().set_voice(voice)
-    return voices
+    check_voices(names)
+    return [Voice(name, speed) for name in names]
 
 
 @contextmanager
@@ -124,9 +151,8 @@ def any_voices(names: Sequence[str], speed: int, flite: Path | None) -> Iterator
         ValueError: if there are no names, one is not known, or the speed is out of range.
     """
     check_speed(speed)
+    check_any_voices(names)
     others = [name for name in names if name.startswith(PREFIX)]
-    for name in others:
-        check_voice(name)  # before anything is fetched
     plain = [name for name in names if name not in others]
     espeak: dict[str, AnyVoice] = {}
     if plain or not others:
@@ -146,6 +172,7 @@ def speak_lines(
     splits: Sequence[str],
     num_jobs: int | None,
     skipped: Sequence[Skipped] = (),
+    overwrite: bool = False,
     **description: Any,
 ) -> dict[str, Any]:
     """Make a corpus folder of lines; those that were said for the same corpus before an interrupt are kept.
@@ -156,13 +183,16 @@ def speak_lines(
         splits: split of each line.
         num_jobs: number of processes; None for one per core.
         skipped: texts that were left out before.
+        overwrite: whether to replace a corpus in the folder that was made with other settings.
         description: name, source, licence and other arguments of `save_corpus`.
 
     Raises:
-        ValueError: if no line can be said.
+        ValueError: if no line can be said, or the folder has a corpus of other settings, without `overwrite`.
     """
+    check_corpus(out, description["source"], description.get("arguments", {}), overwrite)
     (out / "audio").mkdir(parents=True, exist_ok=True)
     (out / INFO_FILE).unlink(missing_ok=True)  # the audio of an earlier corpus will be overwritten
+    note_audio(out, (line.path for line in lines), surely=True)
     batches = [_Batch.of(out / SPOKEN, lines[start : start + BATCH]) for start in range(0, len(lines), BATCH)]
     _keep_only(out / SPOKEN, {batch.path.name for batch in batches})
     cuts: dict[str, list[MonoCut]] = {name: [] for name in SPLITS}
@@ -178,6 +208,7 @@ def speak_lines(
         raise ValueError(f"voices must be able to say a text, but all were skipped ({left_out[-1].reason})")
     info = save_corpus(out, cuts, skipped=left_out, **description)
     shutil.rmtree(out / SPOKEN)
+    drop_orphans(out, (Path(cut.recording.sources[0].source) for members in cuts.values() for cut in members))
     return info
 
 

@@ -20,6 +20,7 @@ def speak_stories(
     test_fraction: float,
     num_jobs: int | None = None,
     difficulty: Difficulty = "easy",
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Make the corpus of stories; every story is told once, by one of the voices in turn.
 
@@ -33,6 +34,7 @@ def speak_stories(
         test_fraction: share of the stories in the test split.
         num_jobs: number of processes; None for one per core.
         difficulty: easy or hard, as in `write_stories`.
+        overwrite: whether to replace a corpus in the folder that was made with other settings.
 
     Returns:
         The contents of `corpus.json`.
@@ -63,6 +65,7 @@ def speak_stories(
         lines,
         [splits[story.text] for story in stories],
         num_jobs,
+        overwrite=overwrite,
         name=out.name,
         source=f"{SYNTHESIZER} reading the built-in story grammar",
         licence=LICENCE + "Apache-2.0",

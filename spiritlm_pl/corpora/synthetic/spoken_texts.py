@@ -14,7 +14,15 @@ from spiritlm_pl.corpora.files import files_below, path_id, read_text
 from spiritlm_pl.corpora.manifest import SPLITS
 from spiritlm_pl.corpora.splitting import assign_splits, by_split, check_fractions, spread_evenly
 from spiritlm_pl.corpora.synthetic.flite import PREFIX
-from spiritlm_pl.corpora.synthetic.spoken import LICENCE, SYNTHESIZER, AnyVoice, Line, any_voices, speak_lines
+from spiritlm_pl.corpora.synthetic.spoken import (
+    LICENCE,
+    SYNTHESIZER,
+    AnyVoice,
+    Line,
+    any_voices,
+    check_any_voices,
+    speak_lines,
+)
 from spiritlm_pl.corpora.text.transcripts import split_sentences, spoken_form, unreadable
 
 LONGEST_SENTENCE = 200  # words, more than a minute; a longer one is usually a list, or text without punctuation
@@ -114,6 +122,7 @@ def speak_text(
     utterances: int | None = None,
     flite: str | Path | None = None,
     num_jobs: int | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Make a corpus of the sentences of texts, said by the voices in turn.
 
@@ -130,6 +139,7 @@ def speak_text(
         utterances: largest number of utterances; None for all.
         flite: folder with the .deb file of Flite; None fetches it if a voice is Flite's.
         num_jobs: number of processes; None for one per core.
+        overwrite: whether to replace a corpus in the folder that was made with other settings.
 
     Returns:
         The contents of `corpus.json`.
@@ -177,6 +187,7 @@ def speak_text(
             line_splits,
             num_jobs,
             skipped=skipped,
+            overwrite=overwrite,
             name=out.name,
             source=f"{' and '.join(_synthesizers(speakers))} reading {file.name}",
             licence="; ".join(_licences(speakers)),
@@ -200,6 +211,7 @@ def _check_voices(voices: Sequence[str], held_out: Sequence[str], times_said: in
     for option, names in (("voices", voices), ("held_out_voices", held_out)):
         if len(set(names)) < len(names):
             raise ValueError(f"{option} must differ, but are {', '.join(names)} instead")
+        check_any_voices(names, option)
     if shared := sorted(set(voices) & set(held_out)):
         raise ValueError(f"held_out_voices must be others than voices, but both have {', '.join(shared)} instead")
     fewest = min(len(voices), len(held_out) or len(voices))

@@ -133,6 +133,7 @@ def speak_styles(
     styles: Sequence[str] = tuple(STYLES),
     parallel: bool = False,
     num_jobs: int | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Make the corpus of styles.
 
@@ -146,6 +147,7 @@ def speak_styles(
         styles: names of the styles.
         parallel: whether to say each text in all styles by all voices.
         num_jobs: number of processes; None for one per core.
+        overwrite: whether to replace a corpus in the folder that was made with other settings.
 
     Returns:
         The contents of `corpus.json`.
@@ -175,6 +177,7 @@ def speak_styles(
         lines,
         [splits[line.text] for line in lines],
         num_jobs,
+        overwrite=overwrite,
         name=out.name,
         source=f"{SYNTHESIZER} acting beginnings of the built-in stories",
         licence=LICENCE + "Apache-2.0",

@@ -118,7 +118,7 @@ def test_espeak_says_the_stop_word_once(librispeech, tmp_path):
     file.unlink()
     assert content_of(TTS.read(librispeech, options).items[0]) == before
     assert found.items[0].shots[0][2].audio == file and file.stat().st_size > 8000
-    with pytest.raises(ValueError, match="voice must be one of eSpeak NG"):
+    with pytest.raises(ValueError, match="^stop_voice must be of eSpeak NG, such as .*, but one is 'xx-none'"):
         TTS.read(librispeech, {"shots": 1, "stop_voice": "xx-none", "cache": str(cache)})
     with pytest.raises(FileNotFoundError, match="stop_audio must be a recording of 'stop'"):
         TTS.read(librispeech, {"shots": 1, "stop_audio": "none.wav"})

@@ -136,7 +136,7 @@ def test_bad_input(tmp_path: Path) -> None:
         ({"language": "pl"}, "lexicon must be given for language pl"),
         ({"language": "pl", "voices": ("en-us",)}, "voices must be of language pl, but one is en-us"),
         ({"voices": ("de", "en-us")}, "voices must be of one language"),
-        ({"voices": ("nobody",)}, "voice must be one of eSpeak NG"),
+        ({"voices": ("nobody",)}, "^voices must be of eSpeak NG, such as .*, but one is 'nobody' instead"),
         ({"files": {"lexicon": str(empty)}}, "lexicon must hold words"),
         ({"files": {"lexicon": str(tmp_path / "none")}}, "lexicon must be a text file, but .* is missing"),
         ({"files": {"grammar": str(few)}}, "grammar must not be given for swuggy, which takes lexicon and text"),

@@ -1,8 +1,6 @@
 """English texts from packages: as they are stored, and what is told of broken ones."""
 
-import io
 import struct
-import tarfile
 import zlib
 from pathlib import Path
 
@@ -19,6 +17,8 @@ from spiritlm_pl.corpora.sources.debian_texts import (
     read_texts,
 )
 from spiritlm_pl.corpora.synthetic.spoken_texts import read_sentences
+
+from .conftest import write_package
 
 TITLES = ("EMMA", "NORTHANGER ABBEY", "PERSUASION")
 ABLE = "00001740 00 a 01 able 0 001 = 05200169 n 0000 | (usually followed by `to') having skill; "
@@ -113,24 +113,13 @@ def test_files_that_are_missing_are_named() -> None:
         read_texts(other)
 
 
-def _deb(path: Path, contents: dict[str, bytes]) -> None:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, data in contents.items():
-            member = tarfile.TarInfo(f"./{name}")
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    data = buffer.getvalue()
-    path.write_bytes(b"!<arch>\n" + f"{'data.tar':<16}{0:<12}{0:<6}{0:<6}{644:<8}{len(data):<10}`\n".encode() + data)
-
-
 def test_the_command_writes_texts_and_licences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     contents = files([ABLE + '"able to swim"']) | {"usr/share/doc/wordnet-base/copyright": b"WordNet 3.0"}
     novels = {name: data for name, data in contents.items() if NOVELS_FILE in name}
-    _deb(tmp_path / "r-cran-janeaustenr_1_all.deb", novels)
+    write_package(tmp_path / "r-cran-janeaustenr_1_all.deb", novels)
     with pytest.raises(PackageError, match="source must be a folder with r-cran-janeaustenr and wordnet-base"):
         debian_texts(str(tmp_path / "out"), source=str(tmp_path))
-    _deb(tmp_path / "wordnet-base_1_all.deb", contents)
+    write_package(tmp_path / "wordnet-base_1_all.deb", contents)
     debian_texts(str(tmp_path / "out"), source=str(tmp_path))
     written = (tmp_path / "out" / "test" / "persuasion.txt").read_text()
     assert written == "by Jane Austen\n\nIt was late in PERSUASION.\n\nThe end.\n"

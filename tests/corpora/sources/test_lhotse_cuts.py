@@ -46,7 +46,7 @@ def made_of(folder: Path, cuts: list[Cut], **options: Any) -> tuple[dict[str, Mo
     """Cuts by id of a corpus of these and of one more (`fine`), and reasons by id of what is skipped."""
     CutSet.from_cuts([cut_of(folder, "fine", ["hotel"]), *cuts]).to_file(folder / "cuts.jsonl")
     fractions = {"validation_fraction": 0.0, "test_fraction": 0.0}
-    lhotse_manifest(str(folder / "cuts.jsonl"), str(folder / "out"), num_jobs=1, **fractions, **options)
+    lhotse_manifest(str(folder / "cuts.jsonl"), str(folder / "out"), num_jobs=1, overwrite=True, **fractions, **options)
     rows = [json.loads(line) for line in (folder / "out" / "skipped.jsonl").read_text().splitlines()]
     made = {cut.id: cut for cut in load_cuts(folder / "out", "train")}
     del made["fine"]

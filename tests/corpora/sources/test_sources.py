@@ -1,13 +1,7 @@
-import bz2
 import gzip
-import io
 import json
-import lzma
-import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 import soundfile
 import torch
@@ -29,24 +23,9 @@ from spiritlm_pl.corpora.manifest import (
 )
 from spiritlm_pl.corpora.sources.prompts import PACKAGES, SOUNDS, prepare_prompts
 
+from .conftest import write_package
+
 TONE = 0.5 * torch.sin(torch.arange(16_000) * 0.1)
-
-
-def _zstd(data: bytes) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.CompressedOutputStream(sink, "zstd") as stream:
-        stream.write(data)
-    return sink.getvalue().to_pybytes()
-
-
-COMPRESS: dict[str, Callable[[bytes], bytes]] = {
-    "": bytes,
-    ".gz": gzip.compress,
-    ".bz2": bz2.compress,
-    ".xz": lzma.compress,
-    ".zst": _zstd,
-    ".lz4": bytes,
-}
 
 
 def _flac(path: Path, seconds: int = 1) -> None:
@@ -58,29 +37,16 @@ def _texts(corpus: Path, split: str) -> list[str]:
     return sorted(str(cut.supervisions[0].text) for cut in load_cuts(corpus, split))
 
 
-def _deb(path: Path, files: dict[str, bytes], suffix: str = ".xz") -> None:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, data in files.items():
-            member = tarfile.TarInfo(f"./{name}")
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    content = b"!<arch>\n"
-    for name, data in (("debian-binary", b"2.0\n"), (f"data.tar{suffix}", COMPRESS[suffix](buffer.getvalue()))):
-        content += f"{name:<16}{0:<12}{0:<6}{0:<6}{644:<8}{len(data):<10}`\n".encode() + data + b"\n" * (len(data) % 2)
-    path.write_bytes(content)
-
-
 def test_prompts_from_packages(tmp_path: Path) -> None:
     source = tmp_path / "debs"
     source.mkdir()
     noise = torch.randint(0, 256, (16_000,), dtype=torch.uint8).numpy().tobytes()  # any bytes are G.722
     lines = "; comment\na: Press # now.\ndigits/1: one\nbeep: [a beep]\nsilence/1: 1 second\n"
-    _deb(
+    write_package(
         source / f"{PACKAGES[0]}_1_all.deb",
         {f"{SOUNDS}{n}.g722": noise for n in ("a", "digits/1", "beep", "silence/1")} | {"doc/copyright": b"CC"},
     )
-    _deb(source / f"{PACKAGES[1]}_1_all.deb", {"doc/core-sounds-en.txt.gz": gzip.compress(lines.encode())})
+    write_package(source / f"{PACKAGES[1]}_1_all.deb", {"doc/core-sounds-en.txt.gz": gzip.compress(lines.encode())})
     with pytest.raises(ValueError, match="SHA-256"):
         prepare_prompts(tmp_path / "out", source=source)
     info = prepare_prompts(tmp_path / "out", source=source, any_version=True, num_jobs=1)
@@ -99,7 +65,7 @@ def test_prompts_from_packages(tmp_path: Path) -> None:
 def test_packages_are_read_whole_or_not_at_all(suffix: str, tmp_path: Path) -> None:
     files = {"a/one": bytes(range(256)) * 4, "a/two": b"2" * 700}
     path = tmp_path / "p_1_all.deb"
-    _deb(path, files, suffix)
+    write_package(path, files, suffix)
     assert read_package(path) == files
     whole = path.read_bytes()
     for end in range(9, len(whole) - 1, 1 + len(whole) // 60):
@@ -117,7 +83,7 @@ def test_packages_are_read_whole_or_not_at_all(suffix: str, tmp_path: Path) -> N
 
 def test_a_compression_that_is_not_known_is_named(tmp_path: Path) -> None:
     path = tmp_path / "p_1_all.deb"
-    _deb(path, {"a": b"1"}, ".lz4")
+    write_package(path, {"a": b"1"}, ".lz4")
     with pytest.raises(
         PackageError, match=r"must hold data.tar with one of .*\.zst, but .* holds data.tar.lz4 instead"
     ):
@@ -166,7 +132,7 @@ def test_folder_and_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     table.write_text("path\tsentence\nempty.wav\tnothing usable\n")
     before = read_info(tmp_path / "out2")
     with pytest.raises(ValueError, match="all 1 were skipped"):
-        folder(str(audio), str(tmp_path / "out2"), table=str(table))
+        folder(str(audio), str(tmp_path / "out2"), table=str(table), spoken_text=False)
     assert read_info(tmp_path / "out2") == before
     table.write_text("a\tb\n")
     with pytest.raises(ValueError, match="column of path"):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from spiritlm_pl.cli.main import guarded, run
 from spiritlm_pl.cli.prepare.synthetic import stories, styles, text
 from spiritlm_pl.corpora.manifest import SPLITS, load_cuts, phone_alignment, word_alignment
 from spiritlm_pl.corpora.synthetic.espeak import UnsayableError, Voice, partition, speaker
@@ -48,6 +49,28 @@ def test_unknown_voice() -> None:
     for name in ("nowhere", "en-us+nobody"):
         with pytest.raises(ValueError, match="voice must be"):
             speaker().set_voice(Voice(name))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["stories", "OUT", "--voices", "nobody"], "--voices must be of eSpeak NG, such as "),
+        (["stories", "OUT", "--voices", "flite-slt"], "but one is 'flite-slt' instead"),
+        (["styles", "OUT", "--voices", "nobody"], "--voices must be of eSpeak NG, such as "),
+        (["text", "FILE", "OUT", "--voices", "[en-us, nobody]"], "--voices must be of eSpeak NG, such as "),
+        (["text", "FILE", "OUT", "--held-out-voices", "nobody"], "--held-out-voices must be of eSpeak NG, such as "),
+        (["text", "FILE", "OUT", "--held_out_voices", "flite-x"], "--held-out-voices must be flite-slt, "),
+        (["benchmark", "swuggy", "OUT", "--voices", "nobody"], "--voices must be of eSpeak NG, such as "),
+    ],
+)
+def test_errors_of_voices_name_the_option(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "FILE").write_text("Here is a cat.")
+    given = [str(tmp_path / word) if word in ("FILE", "OUT") else word for word in words]
+    assert guarded(lambda: run(["prepare", *given])) == 2
+    told = capsys.readouterr().err
+    assert message in told and "'" in told and told.count("\n") == 1
 
 
 def test_stories_refer_back() -> None:

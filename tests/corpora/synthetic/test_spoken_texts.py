@@ -144,9 +144,19 @@ def test_what_was_spoken_for_another_corpus_is_not(tmp_path: Path, monkeypatch: 
         ({"voices": ()}, "voices must have at least one name, but is empty"),
         ({"voices": ("en-us", "en-us")}, "voices must differ, but are en-us, en-us"),
         ({"voices": ("en-us",), "held_out_voices": ("en-us",)}, "held_out_voices must be others than voices"),
-        ({"voices": ("nobody",)}, "voice must be one of eSpeak NG"),
-        ({"held_out_voices": ("nobody",)}, "voice must be one of eSpeak NG"),
-        ({"voices": ("flite-nobody",)}, "voice must be one of flite-slt, flite-rms, flite-awb, but is 'flite-nobody'"),
+        (
+            {"voices": ("nobody",)},
+            "^voices must be of eSpeak NG, such as en-us or en-gb.f2, but one is 'nobody' instead",
+        ),
+        ({"held_out_voices": ("nobody",)}, "^held_out_voices must be of eSpeak NG, such as .*, but one is 'nobody'"),
+        (
+            {"voices": ("flite-nobody",)},
+            "^voices must be flite-slt, .*, flite-awb where Flite speaks, but one is 'flite-no",
+        ),
+        (
+            {"held_out_voices": ("flite-nobody",)},
+            "^held_out_voices must be flite-slt, flite-rms, flite-awb where Flite",
+        ),
         ({"voices": ("flite-slt",), "flite": "MISSING"}, r"flite must be a folder with libflite1 \(.deb\)"),
         ({"voices": ("en-us",), "times_said": 2}, r"times_said must be in \[1, 1\], the number of voices, but is 2"),
         ({"times_said": 0}, r"times_said must be in \[1, 3\]"),

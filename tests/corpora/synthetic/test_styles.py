@@ -109,5 +109,5 @@ def test_refused(tmp_path: Path) -> None:
         styles(str(tmp_path), sentences=0)
     with pytest.raises(ValueError, match="voices must differ"):
         styles(str(tmp_path), voices=("en-us", "en-us"))
-    with pytest.raises(ValueError, match="voice must be one of eSpeak NG"):
+    with pytest.raises(ValueError, match="^voices must be of eSpeak NG, such as .*, but one is 'nowhere' instead"):
         styles(str(tmp_path), voices=("nowhere",))

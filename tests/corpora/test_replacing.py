@@ -1,0 +1,222 @@
+"""A corpus is replaced by one of the same settings, or on request, and audio that it does not use is removed."""
+
+import base64
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from spiritlm_pl.cli.main import guarded, run
+from spiritlm_pl.cli.prepare.conversations import conversations
+from spiritlm_pl.cli.prepare.general import folder
+from spiritlm_pl.cli.prepare.published import emov_db
+from spiritlm_pl.cli.prepare.synthetic import stories, styles, text
+from spiritlm_pl.corpora.audio import save_wav
+from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, load_cuts, read_info
+from spiritlm_pl.corpora.replacing import AUDIO_LIST
+from spiritlm_pl.corpora.synthetic import spoken
+
+NOISE = 0.1 * torch.randn(22_050, generator=torch.Generator().manual_seed(0))
+
+
+def audio_of(corpus: Path) -> set[Path]:
+    """Audio files in a corpus folder, in which each must belong to a cut."""
+    found = {path for path in corpus.rglob("*.wav")}
+    used = {Path(cut.recording.sources[0].source) for split in SPLITS for cut in load_cuts(corpus, split)}
+    assert found == {path for path in used if path.is_relative_to(corpus)}
+    return found
+
+
+def texts(path: Path) -> Path:
+    path.write_text(" ".join(f"Here is a {one}." for one in ("cat", "dog", "pig", "cow")), encoding="utf-8")
+    return path
+
+
+def recordings(place: Path, sample_rate: int = 22_050) -> Path:
+    """Four recordings with transcripts, of which one is short; stored at 16 kHz they are converted."""
+    for name, length in (("a", 1.0), ("b", 1.0), ("c", 1.0), ("short", 0.5)):
+        save_wav(place / f"{name}.wav", NOISE[: round(22_050 * length)], sample_rate)
+        (place / f"{name}.txt").write_text(f"here is {name}")
+    return place
+
+
+def rows(path: Path) -> Path:
+    shown = [{"messages": [{"role": "user", "content": [{"type": "audio", "audio": "a.wav"}]}, ANSWER]}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in shown))
+    return path
+
+
+def emov(place: Path) -> Path:
+    """Three recordings of EmoV-DB, with their sentences."""
+    for number in range(1, 4):
+        save_wav(place / "bea_Amused" / f"amused_1-28_{number:04d}.wav", NOISE, 22_050)
+    (place / "cmuarctic.data").write_text("".join(f'( arctic_a{n:04d} "Here is {n}." )\n' for n in range(1, 4)))
+    return place
+
+
+ANSWER = {"role": "assistant", "content": "yes"}
+Command = Callable[..., None]
+
+
+def spoken_text(place: Path) -> Path:
+    return texts(place / "in.txt")
+
+
+def a_folder(place: Path) -> Path:
+    return recordings(place / "in")
+
+
+def a_chat(place: Path) -> Path:
+    return rows(recordings(place / "in") / "chat.jsonl")
+
+
+def chat(file: str, out: str, **options: Any) -> None:
+    conversations([file], out, **options)
+
+
+KINDS: dict[str, tuple[Command, Callable[[Path], Path] | None, dict[str, Any], str]] = {
+    "text": (text, spoken_text, {"speed": 300}, "speed 175 instead of 300"),
+    "voices": (text, spoken_text, {"voices": ("en-gb",)}, "voices en-us, .* instead of en-gb"),
+    "stories": (stories, None, {"count": 3}, "count 4 instead of 3"),
+    "styles": (styles, None, {"seed": 3}, "seed 0 instead of 3"),
+    "folder": (folder, a_folder, {"min_duration": 0.8}, "min duration 0.2 instead of 0.8"),
+    "language": (folder, a_folder, {"language": "pl"}, "language en instead of pl"),
+    "emov_db": (emov_db, emov, {"seed": 1}, "seed 0 instead of 1"),
+    "conversations": (chat, a_chat, {"max_duration": 50.0}, "max duration 100.0 instead of 50.0"),
+}
+SMALL: dict[str, dict[str, Any]] = {"stories": {"count": 4}, "styles": {"sentences": 4, "voices": ("en-us",)}}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_corpus_of_other_settings_is_replaced_on_request_only(kind: str, tmp_path: Path) -> None:
+    command, source, other, message = KINDS[kind]
+    given = [] if source is None else [str(source(tmp_path))]
+    out, usual = tmp_path / "out", {"num_jobs": 1, **SMALL.get(kind, {})}
+    command(*given, str(out), **usual)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=f"^out must be a new folder, .* {out} was made with {message}: .*--overwrite"):
+        command(*given, str(out), **(usual | other))
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    command(*given, str(out), **usual)  # the same again
+    assert audio_of(out) == {path for path in before if path.suffix == ".wav"}
+    command(*given, str(out), **(usual | other), overwrite=True)
+    assert audio_of(out)
+
+
+def test_another_kind_of_corpus_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    text(str(texts(tmp_path / "in.txt")), str(out), num_jobs=1, utterances=3)
+    words = ["prepare", "stories", str(out), "--count", "3"]
+    assert guarded(lambda: run(words)) == 2
+    told = capsys.readouterr().err
+    assert f"OUT must be a new folder, or one that was made with the same settings, but {out} was made" in told
+    assert "with source eSpeak NG reading in.txt instead of eSpeak NG reading the built-in" in told
+    assert guarded(lambda: run([*words, "--overwrite", "--num-jobs", "1"])) == 0
+    assert len(audio_of(out)) == 3 and not (out / "audio" / "train").exists()
+
+
+def test_a_file_may_be_typed_in_another_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, out = texts(tmp_path / "in.txt"), str(tmp_path / "out")
+    text(str(file), out, num_jobs=1)
+    monkeypatch.chdir(tmp_path)
+    text("./in.txt", out, num_jobs=1)
+
+
+def test_settings_that_an_earlier_version_did_not_record_may_be_any(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    folder(str(recordings(tmp_path / "in")), str(out), num_jobs=1)
+    info = read_info(out)
+    assert info is not None
+    info["arguments"] = {name: info["arguments"][name] for name in ("seed", "validation_fraction", "test_fraction")}
+    (out / INFO_FILE).write_text(json.dumps(info))
+    folder(str(tmp_path / "in"), str(out), num_jobs=1, min_duration=0.8)
+    assert len(audio_of(out)) == 3
+
+
+def test_recordings_that_are_gone_leave_nothing(tmp_path: Path) -> None:
+    place, out = recordings(tmp_path / "in"), tmp_path / "out"
+    folder(str(place), str(out), num_jobs=1)
+    assert len(audio_of(out)) == 4
+    (place / "b.wav").unlink()
+    folder(str(place), str(out), num_jobs=1)
+    assert {path.stem for path in audio_of(out)} == {"a", "c", "short"}
+
+
+def test_what_an_interrupted_run_has_spoken_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, out = texts(tmp_path / "in.txt"), tmp_path / "out"
+    said = []
+
+    def speak(line: spoken.Line) -> Any:
+        said.append(line.path)
+        if len(said) == 4:
+            raise KeyboardInterrupt
+        return spoken_line(line)
+
+    spoken_line = spoken.speak_line
+    with monkeypatch.context() as patch:
+        patch.setattr(spoken, "speak_line", speak)
+        with pytest.raises(KeyboardInterrupt):
+            text(str(file), str(out), num_jobs=1, voices=("en-us", "en-gb"), times_said=2)
+    assert len([*out.rglob("*.wav")]) == 3
+    text(str(file), str(out), num_jobs=1)  # it is no corpus yet, which could be lost
+    assert len(audio_of(out)) == 4
+
+
+@pytest.mark.parametrize("place", ["out", "out/audio"])
+def test_files_of_the_user_stay(place: str, tmp_path: Path) -> None:
+    """Also those that lie where a corpus keeps its audio."""
+    own, out = recordings(tmp_path / place, 16_000), tmp_path / "out"
+    (out / "audio").mkdir(exist_ok=True)
+    shutil.copy(own / "a.wav", out / "audio" / "mine.wav")
+    before = {path: path.read_bytes() for path in out.rglob("*.wav")}
+    folder(str(own), str(out), num_jobs=1)
+    folder(str(own), str(out), num_jobs=1, min_duration=0.8, overwrite=True)
+    stories(str(out), count=2, num_jobs=1, overwrite=True)
+    assert {path: path.read_bytes() for path in before} == before
+    stories(str(out), count=3, num_jobs=1, overwrite=True)
+    assert {path for path in out.rglob("*.wav")} - before.keys() == {*(out / "audio").glob("story-*.wav")}
+
+
+def test_audio_whose_bytes_stand_in_the_source_leaves_nothing(tmp_path: Path) -> None:
+    """It is written to a file, which is needed no more where its audio is converted."""
+    out = tmp_path / "out"
+    for rate, place in ((22_050, "audio"), (16_000, "given"), (22_050, "audio")):
+        save_wav(tmp_path / "a.wav", NOISE, rate)
+        data = base64.b64encode((tmp_path / "a.wav").read_bytes()).decode()
+        asked = {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}]}
+        (tmp_path / "chat.jsonl").write_text(json.dumps({"messages": [asked, ANSWER]}))
+        chat(str(tmp_path / "chat.jsonl"), str(out), num_jobs=1)
+        assert {path.parent.name for path in audio_of(out)} == {place}
+
+
+@pytest.mark.parametrize("linked", ["out", "out/audio"])
+def test_audio_may_lie_on_another_disk(linked: str, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / linked).parent.mkdir(exist_ok=True)
+    (tmp_path / linked).symlink_to(tmp_path / "disk")
+    out, place = tmp_path / "out", recordings(tmp_path / "in")
+    stories(str(out), count=3, num_jobs=1)
+    folder(str(place), str(out), num_jobs=1, overwrite=True)
+    assert {path.stem for path in (tmp_path / "disk").rglob("*.wav")} == {"a", "b", "c", "short"}
+    stories(str(out), count=2, num_jobs=1, overwrite=True)
+    assert len([*(tmp_path / "disk").rglob("*.wav")]) == 2 and (tmp_path / linked).is_symlink()
+
+
+def test_a_damaged_list_of_audio_costs_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    stories(str(out), count=3, num_jobs=1)
+    (out / AUDIO_LIST).write_text("[")
+    stories(str(out), count=2, num_jobs=1, overwrite=True)
+    assert len([*out.rglob("*.wav")]) == 3  # whose they are is not known any more
+    assert json.loads((out / AUDIO_LIST).read_text()) == ["audio/story-0-000000.wav", "audio/story-0-000001.wav"]
+
+
+def test_recordings_of_another_folder_are_another_corpus(tmp_path: Path) -> None:
+    first, second, out = recordings(tmp_path / "first"), recordings(tmp_path / "second"), tmp_path / "out"
+    folder(str(first), str(out), num_jobs=1)
+    with pytest.raises(ValueError, match=f"was made with source {first} instead of {second}"):
+        folder(str(second), str(out), num_jobs=1)
