@@ -8,6 +8,7 @@ Shapes: S samples, T frames of an utterance, N frames of all, C channels, D widt
 
 import weakref
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch.nn import functional
 from spiritlm_pl.runtime.inference import is_prepared
 from spiritlm_pl.runtime.packed_linear import PackedLinear, has_products
 
-STRETCH = 50  # frames whose convolutions are computed at a time
+STRETCH = 60  # frames, about, whose convolutions are computed at a time
 QUERIES = 256  # frames that attend at a time in bfloat16
 
 
@@ -51,8 +52,8 @@ class PackedConvolutions:
             return waveform.new_zeros(0, self.first.out_channels, dtype=self.dtype)
         first = self._normalised(waveform)
         stretches = []
-        for start in range(0, count, STRETCH):
-            stop = min(start + STRETCH, count)
+        parts = max(1, round(count / STRETCH))
+        for start, stop in pairwise(count * part // parts for part in range(parts + 1)):
             hidden = waveform[start * self.hop : (stop - 1) * self.hop + self.reach, None]
             for (kernel, stride), layer in zip(self.shapes, (first, *self.others), strict=True):
                 length, channels = hidden.shape
