@@ -46,7 +46,7 @@ class PackedLinear:
             assert not gelu, "a residual is added to what a layer gives, without an activation"
             added: Tensor = torch.ops.mkldnn._linear_pointwise.binary(rows, residual, self.weight, self.bias, "add")
             return added
-        activation = ("gelu", [], "none") if gelu else ("none", [], "")
+        activation: tuple[str, list[float], str] = ("gelu", [], "none") if gelu else ("none", [], "")
         product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, *activation)
         return product
 
