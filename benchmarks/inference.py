@@ -19,24 +19,21 @@ from typing import Any
 import torch
 from tokenise_rtf import hubert, wav2vec2_base
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer, Units
 from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.data.batching import by_length
-from spiritlm_pl.generation import GenerationSettings, Speech
+from spiritlm_pl.generation import GenerationSettings
 from spiritlm_pl.generation.codec import SpeechCodec, speech_vocabulary
 from spiritlm_pl.generation.sampling import continue_tokens
 from spiritlm_pl.generation.types import OutputModality
 from spiritlm_pl.lm.likelihood import choice_log_likelihoods, log_likelihoods
-from spiritlm_pl.runtime.inference import fold_weight_norm, use_channels_last
+from spiritlm_pl.runtime.inference import fold_weight_norm, prepare, use_channels_last
 from spiritlm_pl.streams import UNIT
 from spiritlm_pl.tokenizers.expressive import ExpressiveTokenizer
-from spiritlm_pl.tokenizers.mlp_quantizer import (
-    LinearQuantizer,
-    LinearQuantizerConfig,
-    MLPQuantizer,
-    MLPQuantizerConfig,
-)
+from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig, MinibatchKMeans
 from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
 from spiritlm_pl.tokenizers.pitch_tokenizer import PitchTokenizer
 from spiritlm_pl.tokenizers.pitch_vqvae import PitchVQVAE, PitchVQVAEConfig
@@ -70,13 +67,27 @@ def seconds(jobs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[
     return times
 
 
-def expressive_tokenizer() -> ExpressiveTokenizer:
-    """All three kinds in their published sizes."""
+def phonetic_tokenizer(waveforms: list[Tensor]) -> PhoneticTokenizer:
+    """HuBERT base at 25 Hz of random weights, with 500 units that k-means finds in some waveforms."""
     torch.manual_seed(0)
-    phonetic = PhoneticTokenizer(hubert("hubert_base_25hz", 11), MLPQuantizer(MLPQuantizerConfig()))
+    features = hubert("hubert_base_25hz", 11)
+    return PhoneticTokenizer(features, clusters(features, 500, waveforms)).eval()
+
+
+def expressive_tokenizer(waveforms: list[Tensor]) -> ExpressiveTokenizer:
+    """All three kinds in their published sizes."""
+    phonetic = phonetic_tokenizer(waveforms)
     features: Any = StyleEncoder.on(wav2vec2_base().eval(), projection_dim=256, normalize=False).eval()
-    style = PhoneticTokenizer(features, LinearQuantizer(LinearQuantizerConfig()))
-    return ExpressiveTokenizer(phonetic.eval(), PitchTokenizer(PitchVQVAE(PitchVQVAEConfig())), style.eval()).eval()
+    style = PhoneticTokenizer(features, clusters(features, 20, waveforms))
+    return ExpressiveTokenizer(phonetic, PitchTokenizer(PitchVQVAE(PitchVQVAEConfig())), style.eval()).eval()
+
+
+def clusters(features: Any, num_units: int, waveforms: list[Tensor]) -> KMeans:
+    """Clusters of frames, since the best class of a layer of random weights would be nearly the same everywhere."""
+    quantizer = KMeans(KMeansConfig(num_units=num_units, feature_dim=features.feature_dim))
+    found = [features(waveform[None], torch.tensor([len(waveform)]))[0][0] for waveform in waveforms]
+    MinibatchKMeans(quantizer).start(torch.cat(found))
+    return quantizer
 
 
 def corpus(folder: Path, minutes: float) -> list[Tensor]:
@@ -95,32 +106,49 @@ def corpus(folder: Path, minutes: float) -> list[Tensor]:
 
 
 def tokenise(options: argparse.Namespace) -> None:
-    """Batched and sorted by length, against one utterance at a time."""
+    """Batched and sorted by length, against one utterance at a time of a tokenizer as it is trained."""
     waveforms = corpus(options.audio, options.minutes)
     seconds = [len(waveform) / 16_000 for waveform in waveforms]
-    tokenizer, fast = expressive_tokenizer(), expressive_tokenizer()
-    fold_weight_norm(fast)
-    use_channels_last(fast)
-    vocabulary = speech_vocabulary(tokenizer.layout)
-    one_by_one, whole = SpeechCodec(vocabulary, tokenizer), SpeechCodec(vocabulary, fast)
-    half = SpeechCodec(vocabulary, fast, half=True)
-    speech = [Speech(waveform) for waveform in waveforms]
+    print(
+        f"tokenise: {len(waveforms)} utterances, {sum(seconds) / 60:.1f} min, median {statistics.median(seconds):.1f} s"
+    )
+    batches = by_length(seconds, options.batch_seconds)
+    for kind, make in {"units": phonetic_tokenizer, "units, pitch, style": expressive_tokenizer}.items():
+        plain, fast = make(waveforms[:20]), make(waveforms[:20])
+        prepare(fast, "cpu")
+        one_by_one = [[place] for place in range(len(waveforms))]
+        jobs = {
+            "plain": partial(codes, plain, waveforms, one_by_one),
+            "one by one": partial(codes, fast, waveforms, one_by_one),
+            "batched": partial(codes, fast, waveforms, batches),
+            "bfloat16": partial(codes, fast, waveforms, batches, half=True),
+        }
+        given = {name: job() for name, job in jobs.items()}  # also warms up
+        found = medians(jobs, options.repeats)
+        print(f"  {kind}")
+        for name, value in found.items():
+            rate, ratio = sum(seconds) / value, found["plain"] / value
+            shares = ", ".join(
+                f"{100 * float((own == wanted).double().mean()):.2f} %"
+                for own, wanted in zip(given[name], given["plain"], strict=True)
+            )
+            print(f"    {name:<12}{value:8.1f} s   {rate:6.1f} x real time   ratio {ratio:.2f}   equal codes {shares}")
 
-    def plain() -> None:
-        for one in speech:
-            one_by_one.encode(one)
 
-    def batched(codec: SpeechCodec) -> None:
-        checked = [codec.checked(one) for one in speech]
-        for batch in by_length(seconds, options.batch_seconds):
-            codec.encode_batch([checked[place] for place in batch])
-
-    jobs = {"plain": plain, "batched": lambda: batched(whole), "bfloat16": lambda: batched(half)}
-    found = best(jobs, options.repeats)
-    print(f"tokenise: {len(speech)} utterances, {sum(seconds) / 60:.1f} min, median {statistics.median(seconds):.1f} s")
-    for name, value in found.items():
-        print(f"  {name:<10}{value:8.1f} s   {sum(seconds) / value:6.1f} x real time")
-    print(f"  ratios {found['plain'] / found['batched']:.2f}, {found['plain'] / found['bfloat16']:.2f}")
+def codes(
+    tokenizer: SpeechTokenizer, waveforms: list[Tensor], batches: list[list[int]], half: bool = False
+) -> list[Tensor]:
+    """Return the codes of all frames of each stream, in the order of the utterances."""
+    found: dict[int, Units] = {}
+    for batch in batches:
+        chosen = [waveforms[place] for place in batch]
+        lengths = torch.tensor([len(waveform) for waveform in chosen])
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            found.update(zip(batch, tokenizer.encode(pad_sequence(chosen, batch_first=True), lengths), strict=True))
+    ordered = [found[place] for place in range(len(waveforms))]
+    streams = [[units.frames() for units in ordered]]
+    streams += [[units.codes[name] for units in ordered] for name in ordered[0].codes]
+    return [torch.cat(stream) for stream in streams]
 
 
 def vocode(options: argparse.Namespace) -> None:

@@ -1,10 +1,13 @@
 """Running of a speech tokenizer over a corpus with `predict`; a writer callback stores the units."""
 
+from typing import Any, cast
+
 from lightning import LightningModule
 
 from spiritlm_pl.contracts.batches import WaveformBatch
 from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer, Units
 from spiritlm_pl.modules.stage import check_sample_rate
+from spiritlm_pl.runtime.inference import prepare
 from spiritlm_pl.tokenizers.expressive import ExpressiveTokenizer, KnownF0, load_tokenizer
 
 
@@ -32,6 +35,10 @@ class TokenizeModule(LightningModule):
         if self.tokenizer is None:
             self.tokenizer = load_tokenizer(self.folder)
         check_sample_rate(self, self.tokenizer.sample_rate)
+
+    def on_predict_start(self) -> None:
+        """Make the networks faster on the device that they were moved to."""
+        prepare(cast(Any, self.tokenizer), self.device)
 
     def predict_step(self, batch: WaveformBatch, batch_idx: int) -> list[Units]:
         """Encode every utterance of the batch."""

@@ -21,6 +21,7 @@ from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.manifest import Word, load_cuts, phone_alignment
 from spiritlm_pl.corpora.splitting import spread_evenly
 from spiritlm_pl.runtime.checkpoint import is_own_class
+from spiritlm_pl.runtime.inference import prepare
 from spiritlm_pl.tokenizers.augment import Augmentation
 from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
 
@@ -187,6 +188,7 @@ def unit_report(
                 "one class, such as a neural codec; `spiritlm evaluate codes` measures its tokens"
             )
         tokenizer = PhoneticTokenizer.load(tokenizer)
+        prepare(tokenizer, "cpu")
     everything = UnitStatistics(tokenizer.cardinality)
     speakers = UnitStatistics(tokenizer.cardinality)
     values: dict[str, float] = {}

@@ -18,6 +18,7 @@ from spiritlm_pl.contracts.batches import within
 from spiritlm_pl.data.batching import by_length
 from spiritlm_pl.f0.frames import BATCH_SECONDS, SAMPLE_RATE, at_frames
 from spiritlm_pl.runtime.inference import use_channels_last
+from spiritlm_pl.runtime.packed_linear import pack_pointwise
 
 
 class FCPE(nn.Module):
@@ -37,6 +38,7 @@ class FCPE(nn.Module):
 
             self.network: Any = spawn_bundled_infer_model(device="cpu")
         use_channels_last(self.network)  # twice as fast on a CPU
+        pack_pointwise(self.network)  # and again
         self.threshold, self.batch_seconds = threshold, batch_seconds
         self._inside: Tensor | None = None  # mask of real frames (B, 1, G) while a batch with padding is computed
         assert self.network.model.net.encoder_layers[0].attn is None, "attention would see padding"

@@ -23,11 +23,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from spiritlm_pl.generation.packed_decoding import PackedDecoding
-from spiritlm_pl.generation.packed_weights import Map, PackedLayer, PackedLinear, PackedModel
+from spiritlm_pl.generation.packed_weights import Map, PackedLayer, PackedModel
 from spiritlm_pl.runtime.checkpoint import WEIGHTS_FILE, check_finite
 from spiritlm_pl.runtime.checksums import check_folder
 from spiritlm_pl.runtime.limits import MOST_LAYERS
 from spiritlm_pl.runtime.model_description import CONFIG_FILE
+from spiritlm_pl.runtime.packed_linear import PackedLinear, has_products
 
 INDEX_FILE = f"{WEIGHTS_FILE}.index.json"
 ADAPTER_FILE = "adapter_config.json"  # transformers would put such an adapter on top of the model
@@ -208,7 +209,7 @@ def read_own_model(folder: str | Path, num_rows: int) -> OwnModel | None:
         ValueError: if a file has another checksum than its folder says, or a weight is not finite.
     """
     folder = Path(folder)
-    if (folder / ADAPTER_FILE).exists() or not _has_products():
+    if (folder / ADAPTER_FILE).exists() or not has_products(torch.float32):
         return None
     try:
         values = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
@@ -224,19 +225,6 @@ def read_own_model(folder: str | Path, num_rows: int) -> OwnModel | None:
         return None  # for transformers to tell what is damaged
     check_finite(weights, folder)
     return OwnModel(config, _packed(config, weights))
-
-
-def _has_products() -> bool:
-    """Whether torch as it was built, on this processor, has the products with packed weights: they are tried."""
-    weight = torch.arange(-32, 32, dtype=torch.float32).view(8, 8)
-    rows = weight[:2] + 0.5
-    try:
-        layer = PackedLinear([weight], [None])
-        found = torch.cat([layer(rows), layer(rows, rows)])
-    except (AttributeError, RuntimeError):  # there is no such operation, or it does not serve here
-        return False
-    product = F.linear(rows, weight)
-    return torch.allclose(found, torch.cat([product, product + rows]))
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -15,41 +15,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from spiritlm_pl.runtime.packed_linear import PackedLinear
 
 Map = Callable[[Tensor], Tensor]  # of the last axis
 Rotation = Callable[[Tensor], tuple[Tensor, Tensor]]  # of positions (B, T): cosines and sines (B, T, E)
-
-
-class PackedLinear:
-    """One or more linear layers of the same input, as one product with weights in oneDNN's blocks.
-
-    Args:
-        weights: matrices (D', D), stacked.
-        biases: bias (D',) of each; None for a layer without one.
-    """
-
-    def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> None:
-        """Copy the weights into blocks."""
-        whole = weights[0] if len(weights) == 1 else torch.cat(list(weights))
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(whole.detach().contiguous(), None)
-        self.bias: Tensor | None = None
-        if any(bias is not None for bias in biases):
-            parts = [w.new_zeros(len(w)) if b is None else b for w, b in zip(weights, biases, strict=True)]
-            self.bias = torch.cat(parts).detach()
-
-    @classmethod
-    def of(cls, *layers: nn.Linear) -> "PackedLinear":
-        """Pack layers."""
-        return cls([layer.weight for layer in layers], [layer.bias for layer in layers])
-
-    def __call__(self, rows: Tensor, residual: Tensor | None = None) -> Tensor:
-        """Map (B, D) to (B, D'), and add a residual (B, D')."""
-        if residual is None:
-            product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, "none", [], "")
-            return product
-        added: Tensor = torch.ops.mkldnn._linear_pointwise.binary(rows, residual, self.weight, self.bias, "add")
-        return added
 
 
 @dataclass(frozen=True)

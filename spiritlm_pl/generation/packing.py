@@ -16,12 +16,13 @@ from transformers import DynamicCache, PreTrainedModel
 
 from spiritlm_pl.generation import packed_decoding
 from spiritlm_pl.generation.packed_decoding import PackedDecoding, Reader
-from spiritlm_pl.generation.packed_weights import PackedLayer, PackedLinear, PackedModel
+from spiritlm_pl.generation.packed_weights import PackedLayer, PackedModel
 from spiritlm_pl.lm import probe
 from spiritlm_pl.lm.attention import NAME
 from spiritlm_pl.lm.logits import decoder
 from spiritlm_pl.lm.loss import LossHead
 from spiritlm_pl.lm.padding import left_pad
+from spiritlm_pl.runtime.packed_linear import PackedLinear
 
 LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}

@@ -3,6 +3,7 @@
 Shapes: B batch, C channels, T time.
 """
 
+import weakref
 from collections.abc import Callable
 
 import torch
@@ -83,11 +84,20 @@ def use_channels_last(network: nn.Module) -> None:
             module.__class__ = kind
 
 
+_prepared: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
+
+
 def prepare(network: nn.Module, device: str | torch.device) -> None:
-    """Make a network faster on its device, for inference only."""
+    """Make a network faster on its device, for inference only: its weights must not change any more."""
     fold_weight_norm(network)
     if torch.device(device).type == "cpu":
         use_channels_last(network)
+    _prepared.update(network.modules())
+
+
+def is_prepared(network: nn.Module) -> bool:
+    """Whether `prepare` had this network, so that copies of its weights may be kept."""
+    return network in _prepared
 
 
 def _as_image(input: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from spiritlm_pl.tokenizers.packed_encoder import packed_encoder
+
 SAMPLE_RATE = 16_000  # sample rate in Hz of all these networks
 
 
@@ -25,6 +27,9 @@ class ForeignEncoder(nn.Module, ABC):
         feature_dim: size of a frame's feature vector, D.
         convolutions: kernel and stride of each convolution, in samples of its own input.
     """
+
+    network: Any
+    config: Any
 
     def __init__(self, feature_dim: int, convolutions: Sequence[tuple[int, int]]) -> None:
         """Compute the hop and the receptive field of a frame."""
@@ -46,18 +51,28 @@ class ForeignEncoder(nn.Module, ABC):
         return SAMPLE_RATE / self.hop_length
 
     @abstractmethod
+    def scaled(self, waveforms: Tensor) -> Tensor:
+        """Scale waveforms (B, S) without padding as the network takes them."""
+
+    @abstractmethod
     def row(self, waveforms: Tensor) -> Tensor:
-        """Compute features (B, T, D) of waveforms (B, S) without padding."""
+        """Compute features (B, T, D) of scaled waveforms (B, S) without padding."""
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Compute features (B, T, D) and numbers of frames (B,) from waveforms (B, S) with lengths (B,)."""
         counts = ((lengths - self.receptive_field) // self.hop_length + 1).clamp(min=0)
-        if len(lengths) and bool((lengths == waveforms.shape[1]).all()) and int(counts[0]):
-            return self.row(waveforms), counts
-        rows = [
-            self.row(wave[None, :length])[0] if count else waveforms.new_zeros(0, self.feature_dim)
+        packed = packed_encoder(self.network, waveforms.device)
+        whole = packed is None or packed.convolutions is None
+        if whole and len(lengths) and bool((lengths == waveforms.shape[1]).all()) and int(counts[0]):
+            return self.row(self.scaled(waveforms)), counts
+        scaled = [
+            self.scaled(wave[None, :length]) if count else wave.new_zeros(1, 0)
             for wave, length, count in zip(waveforms, lengths.tolist(), counts.tolist(), strict=True)
         ]
+        if packed is not None and packed.convolutions is not None:
+            rows = packed.features([wave[0] for wave in scaled], self.config.layer)
+        else:
+            rows = [self.row(wave)[0] if wave.numel() else wave.new_zeros(0, self.feature_dim) for wave in scaled]
         return pad_sequence(rows, batch_first=True), counts
 
 
@@ -98,9 +113,12 @@ class TransformersEncoder(ForeignEncoder):
         self.config = config
         self.network = AutoModel.from_config(described)
 
+    def scaled(self, waveforms: Tensor) -> Tensor:
+        """Standardise waveforms (B, S) if the network was trained so."""
+        return standardized(waveforms) if self.config.normalize else waveforms
+
     def row(self, waveforms: Tensor) -> Tensor:
-        """Compute features (B, T, D) of waveforms (B, S) without padding."""
-        waveforms = standardized(waveforms) if self.config.normalize else waveforms
+        """Compute features (B, T, D) of scaled waveforms (B, S) without padding."""
         found = self.network(waveforms, output_hidden_states=self.config.layer is not None)
         features: Tensor = (
             found.last_hidden_state if self.config.layer is None else found.hidden_states[self.config.layer]
@@ -137,10 +155,12 @@ class TorchaudioEncoder(ForeignEncoder):
         self.config = config
         self.network = wav2vec2_model(**config.model)
 
+    def scaled(self, waveforms: Tensor) -> Tensor:
+        """Apply layer norm to waveforms (B, S) if the network was trained so."""
+        return torch.nn.functional.layer_norm(waveforms, waveforms.shape[-1:]) if self.config.normalize else waveforms
+
     def row(self, waveforms: Tensor) -> Tensor:
-        """Compute features (B, T, D) of waveforms (B, S) without padding."""
-        if self.config.normalize:
-            waveforms = torch.nn.functional.layer_norm(waveforms, waveforms.shape[-1:])
+        """Compute features (B, T, D) of scaled waveforms (B, S) without padding."""
         return self.network.extract_features(waveforms, num_layers=self.config.layer)[0][-1]
 
 

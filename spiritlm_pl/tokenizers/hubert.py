@@ -14,6 +14,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 from torchaudio.models import Wav2Vec2Model, wav2vec2_model
 
 from spiritlm_pl.contracts.batches import within
@@ -22,6 +23,7 @@ from spiritlm_pl.runtime.limits import check_layers
 from spiritlm_pl.tokenizers.features import normalize_frames, smooth_frames
 from spiritlm_pl.tokenizers.masking import MaskEmbedding, draw_mask
 from spiritlm_pl.tokenizers.mel_frontend import MelFrontend
+from spiritlm_pl.tokenizers.packed_encoder import packed_encoder
 
 STAGE = "hubert"
 EXTRACTOR_MODES = ("group_norm", "layer_norm", "mel")
@@ -306,12 +308,23 @@ class HubertFeatures(nn.Module):
         padded, padded_lengths = pad_edges(waveforms * inside, lengths, self.config)
         if padded.shape[1] < max(self.config.receptive_field, self.config.hop_length):
             return waveforms.new_zeros(len(waveforms), 0, self.feature_dim), torch.zeros_like(lengths)
-        convolved, num_frames = self._convolve(padded, padded_lengths)
-        hidden = self.encoder.encoder.extract_features(convolved, num_frames, self.config.layer)[-1]
+        hidden, num_frames = self._hidden(padded, padded_lengths)
         hidden = normalize_frames(hidden, num_frames) if self.config.normalize else hidden
         if self.config.smoothing:
             hidden = smooth_frames(hidden, num_frames, self.config.smoothing)
         return hidden, num_frames
+
+    def _hidden(self, padded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the output (B, T, D) of the layer, and numbers of frames (B,)."""
+        packed = packed_encoder(self.encoder, padded.device)
+        if packed is None:
+            convolved, num_frames = self._convolve(padded, lengths)
+            return self.encoder.encoder.extract_features(convolved, num_frames, self.config.layer)[-1], num_frames
+        rows, counts = padded, lengths
+        if packed.convolutions is None:
+            rows, counts = self.encoder.feature_extractor(padded, lengths)
+        found = packed.features([row[:count] for row, count in zip(rows, counts.tolist(), strict=True)])
+        return pad_sequence(found, batch_first=True), torch.tensor([len(row) for row in found])
 
     def _convolve(self, padded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the output (B, T, C) of the convolutions; group norm sees each utterance without its padding."""

@@ -21,11 +21,11 @@ from spiritlm_pl.cli.main import run
 from spiritlm_pl.generation import GenerationSettings, LoadOptions, SpiritLM, Text, own_model
 from spiritlm_pl.generation.logits import Temperature, TopK, TopP
 from spiritlm_pl.generation.own_model import OwnModel, read_own_model
-from spiritlm_pl.generation.packed_weights import PackedLinear
 from spiritlm_pl.generation.prompt import Prompt
 from spiritlm_pl.generation.sampling import AnyModel, continue_tokens, stream_tokens
 from spiritlm_pl.lm.folder import save_lm, write_model
 from spiritlm_pl.lm.padding import left_pad
+from spiritlm_pl.runtime.packed_linear import PackedLinear
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 from .conftest import SIZES
@@ -181,7 +181,7 @@ def test_another_embedding_is_left_to_transformers(written: Path) -> None:
 def test_a_processor_without_the_products_leaves_all_to_transformers(
     lack: Exception | None, written: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def product(self: PackedLinear, rows: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
+    def product(self: PackedLinear, rows: torch.Tensor, *options: Any, **named: Any) -> torch.Tensor:
         if lack is not None:
             raise lack
         return torch.zeros(len(rows), 8)
