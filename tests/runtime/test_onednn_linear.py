@@ -1,0 +1,63 @@
+"""oneDNN's linear layers give what torch's give, and so do their gradients."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from spiritlm_pl.runtime.onednn_linear import OneDNNLinear, use_onednn
+from spiritlm_pl.runtime.packed_linear import has_products
+
+needs_products = pytest.mark.skipif(not has_products(torch.float32), reason="torch was built without these products")
+
+
+@needs_products
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(7, 24), (3, 5, 24), (24,), (1, 0, 24)])
+def test_products_and_gradients_are_torchs(shape: tuple[int, ...], bias: bool) -> None:
+    torch.manual_seed(0)
+    plain = nn.Linear(24, 40, bias=bias)
+    other = copy.deepcopy(plain)
+    use_onednn(other)
+    assert type(other) is OneDNNLinear and other.state_dict().keys() == plain.state_dict().keys()
+    rows = torch.randn(shape)
+    found = []
+    for layer in (plain, other):
+        given = rows.clone().requires_grad_()
+        result = layer(given)
+        result.square().sum().backward()
+        found.append([result, given.grad, *(parameter.grad for parameter in layer.parameters())])
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
+
+
+@needs_products
+def test_frozen_layers_and_inputs_get_no_gradient() -> None:
+    layer = nn.Linear(8, 8)
+    use_onednn(layer)
+    layer.weight.requires_grad_(False)
+    given = torch.randn(4, 8, requires_grad=True)
+    layer(given).sum().backward()
+    assert layer.weight.grad is None and layer.bias.grad is not None and given.grad is not None
+    layer.weight.requires_grad_()
+    layer(torch.randn(4, 8)).sum().backward()
+    assert layer.weight.grad is not None
+
+
+@needs_products
+def test_other_types_are_left_to_torch() -> None:
+    layer = nn.Linear(8, 8)
+    use_onednn(layer)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(torch.randn(2, 8)).dtype == torch.bfloat16
+    assert layer.double()(torch.randn(2, 8, dtype=torch.float64)).dtype == torch.float64
+
+
+def test_subclasses_keep_their_own_way() -> None:
+    class Other(nn.Linear):
+        pass
+
+    network = nn.Sequential(Other(2, 2))
+    use_onednn(network)
+    assert type(network[0]) is Other
