@@ -4,7 +4,7 @@ Every rank generates, which sharded parameters need; rank zero makes audio and l
 callback is the same, bit for bit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from transformers import PreTrainedModel
 
@@ -23,6 +23,7 @@ from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.modules import WritingModule
 from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer, check_tokenizer
 from spiritlm_pl.corpora.files import plain_name
+from spiritlm_pl.data.flat_units import FlatUnits
 from spiritlm_pl.data.steps import in_steps
 from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.data.utterances import speech_of_words
@@ -31,10 +32,11 @@ from spiritlm_pl.generation import Answer, GenerationSettings, OutputModality, P
 from spiritlm_pl.generation.loading import load_speaking_part
 from spiritlm_pl.generation.stream import speech_string
 from spiritlm_pl.generation.synthesis import AnyVocoder, check_synthesis
-from spiritlm_pl.runtime.checkpoint import CONFIG_FILE
+from spiritlm_pl.runtime.checkpoint import CONFIG_FILE, is_own_class
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.tokenizers.expressive import load_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
+from spiritlm_pl.vocoder.warm_start import other_tokenizer
 
 # Name of a direction: modality of the prompt, modality of the answer.
 DIRECTIONS: dict[str, tuple[type[Text] | type[Speech], OutputModality]] = {
@@ -115,7 +117,7 @@ class GenerateSamples(Callback):
         speech_tokenizer: folder of the speech tokenizer; needed only for `recordings`.
         vocoder: folder of the vocoder; without it, speech is logged as units.
         vocoder_later: whether the vocoder may appear while this trains, as where both train at the same time. Speech is
-            logged as units until then; without this, a folder that is missing is refused.
+            logged as units until it is there, and of the tokenizer of `units`; without this, a missing one is refused.
         speaker: name or id of the vocoder's voice; None for its default.
         settings: sampling options of all samples.
         group: name of the group of samples in the tracker.
@@ -161,7 +163,8 @@ class GenerateSamples(Callback):
         self._last_step = self._step_before = -1
         self._prompts: list[NamedPrompt] | None = None
         self._spirit_lm: SpiritLM | None = None
-        self._awaited = vocoder_later  # until the vocoder is there, the same on every rank
+        self.vocoder_later = self._awaited = vocoder_later  # awaited until it is there, the same on every rank
+        self._told = ""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read prompts and networks, so that errors in them appear before training."""
@@ -215,18 +218,12 @@ class GenerateSamples(Callback):
 
     def _load(self, trainer: Trainer, pl_module: LightningModule, network: PreTrainedModel) -> SpiritLM:
         known = self._spirit_lm
-        if self._awaited:
-            self._awaited = not self._there(trainer)
-        elif known is not None:
-            return known
-        if known is not None and self._awaited:
+        if known is not None and not self._awaited:
             return known
         vocabulary = checked(pl_module, WritingModule, "module", self).vocabulary
-        vocoder = None
-        if self._awaited:
-            rank_zero_info(f"Samples of speech are logged as units until the vocoder {self.vocoder} is there.")
-        elif self.vocoder is not None:
-            vocoder = on_rank_zero(trainer, lambda: self._load_vocoder(vocabulary))
+        vocoder = self._find_vocoder(trainer, vocabulary)
+        if known is not None and self._awaited:
+            return known
         if known is None:
             self._prompts, text_tokenizer, tokenizer = self._read_prompts(trainer, pl_module, vocabulary)
         else:
@@ -234,9 +231,41 @@ class GenerateSamples(Callback):
         self._spirit_lm = SpiritLM(network, text_tokenizer, vocabulary, tokenizer, vocoder, self.speaker)
         return self._spirit_lm
 
-    def _there(self, trainer: Trainer) -> bool:
-        """Tell every rank whether rank zero sees the vocoder, whose configuration is the last file that is written."""
-        return trainer.strategy.broadcast((Path(self.vocoder or "") / CONFIG_FILE).is_file())
+    def _find_vocoder(self, trainer: Trainer, vocabulary: Vocabulary) -> AnyVocoder | None:
+        """Return the vocoder on rank zero, and None on other ranks or while it is awaited, which every rank is told."""
+        if self.vocoder is None:
+            return None
+        if not self.vocoder_later:
+            return on_rank_zero(trainer, lambda: self._load_vocoder(vocabulary))
+        found = self._try_vocoder(vocabulary) if trainer.is_global_zero else None
+        self._awaited = not trainer.strategy.broadcast(found is not None)
+        return found
+
+    def _try_vocoder(self, vocabulary: Vocabulary) -> AnyVocoder | None:
+        """Load the vocoder if it is there and of these units; tell once why it is not used."""
+        tell: Callable[[str], None] = rank_zero_info
+        told = f"until the vocoder {self.vocoder} is there"
+        if (Path(self.vocoder or "") / CONFIG_FILE).is_file():  # the last file that is written
+            try:
+                self._check_units()
+                return self._load_vocoder(vocabulary)
+            except (
+                Exception
+            ) as error:  # an earlier or a damaged one, whose place the right one may take: training goes on
+                tell, told = rank_zero_warn, f"while the vocoder cannot be used: {error}"
+        if told != self._told:
+            tell(f"Samples of speech are logged as units {told}")
+        self._told = told
+        return None
+
+    def _check_units(self) -> None:
+        """Raise ValueError if the vocoder is of another tokenizer than the corpus that prompts come from."""
+        assert self.vocoder is not None
+        if self.units is None or is_own_class(self.vocoder):
+            return
+        told = other_tokenizer(self.vocoder, FlatUnits([self.units], self.split).tokenizer_sha256)
+        if told is not None:
+            raise ValueError(told)
 
     def _read_prompts(
         self, trainer: Trainer, pl_module: LightningModule, vocabulary: Vocabulary

@@ -35,7 +35,7 @@ from spiritlm_pl.runtime.names import Names, NamesWriter
 FORMAT = 1
 BLOCK = 32  # lines that are compressed together
 DIGEST = 16  # bytes of the hash of what is said
-KEPT = 128  # decompressed blocks, some megabytes in all
+KEPT = 8 << 20  # bytes of decompressed blocks that an index keeps
 
 
 class CutIndex(Sequence[MonoCut]):
@@ -75,6 +75,7 @@ class CutIndex(Sequence[MonoCut]):
         self.digests = arrays["digests"].reshape(-1, DIGEST)
         self.names = Names(arrays)
         self._blocks: dict[int, list[bytes]] = {}
+        self._kept = 0
 
     def __len__(self) -> int:
         """Return the number of cuts."""
@@ -89,13 +90,15 @@ class CutIndex(Sequence[MonoCut]):
         return parsed_cut(self._block(row // BLOCK)[row % BLOCK], self._path, self._root)
 
     def _block(self, number: int) -> list[bytes]:
-        """Return the lines of a block, of which the last few are kept."""
+        """Return the lines of a block; the blocks that were read last are kept."""
         if number not in self._blocks:
             bounds, crcs = self._index.arrays["block_bounds"], self._index.arrays["block_crcs"]
             raw = self._index.record(int(bounds[number]), int(bounds[number + 1]), int(crcs[number]))
-            if len(self._blocks) >= KEPT:
-                del self._blocks[next(iter(self._blocks))]
-            self._blocks[number] = zlib.decompress(raw).split(b"\n")
+            content = zlib.decompress(raw)
+            self._kept += len(content)
+            while self._blocks and self._kept > KEPT:
+                self._kept -= len(b"\n".join(self._blocks.pop(next(iter(self._blocks)))))
+            self._blocks[number] = content.split(b"\n")
         return self._blocks[number]
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from spiritlm_pl.runtime.packed_linear import has_products
 
@@ -60,9 +59,10 @@ class _Product(torch.autograd.Function):
         return _product(rows, weight, bias)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         rows, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph: the next gradient would lack this part without a word
+            raise RuntimeError("gradients of gradients are not defined here: leave create_graph at False")
         wanted_rows, wanted_weight, wanted_bias = ctx.needs_input_grad
         return (
             _product(gradient, weight.t(), None) if wanted_rows else None,

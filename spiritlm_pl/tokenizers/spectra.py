@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 def powers(waveforms: Tensor, window: Tensor, hop: int) -> Tensor:
@@ -41,9 +40,10 @@ class _Powers(torch.autograd.Function):
         return spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         spectrum, window = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph: the next gradient would lack this part without a word
+            raise RuntimeError("gradients of gradients are not defined here: leave create_graph at False")
         # A frame is real, so irfft counts each bin twice, as itself and as its mirror image, but for those without one.
         # This is the factor 2 of a square's gradient, which the others lack.
         weights = gradient.clone()

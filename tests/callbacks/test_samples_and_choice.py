@@ -102,7 +102,10 @@ def folder(tmp_path, monkeypatch):
         )
     write_part(tmp_path / "units" / "test", 0, utterances, "f")
     finish_folder(
-        tmp_path / "units" / "test", ["f"], layout=SpeechLayout.spirit_lm(num_units=20, frame_rate=25.0), provenance={}
+        tmp_path / "units" / "test",
+        ["f"],
+        layout=SpeechLayout.spirit_lm(num_units=20, frame_rate=25.0),
+        provenance={"tokenizer_sha256": "b" * 64},
     )
     config = InverseSTFTConfig(num_units=20, speakers=("a",), embedding_dim=8, hop_length=640)
     save_network("vocoder", InverseSTFTVocoder(config), "vocoder")
@@ -316,7 +319,7 @@ class FinishVocoder(Callback):
             Path("elsewhere").rename("vocoder")
 
 
-def test_a_vocoder_that_trains_beside_is_used_once_it_is_there(folder, monkeypatch, capsys):
+def test_a_vocoder_that_trains_beside_is_used_once_it_is_there(folder, monkeypatch):
     heard = []
     monkeypatch.setattr("spiritlm_pl.callbacks.generate_samples.log_audio", lambda *given: heard.append(given[-1]))
     Path("vocoder").rename("elsewhere")
@@ -328,6 +331,21 @@ def test_a_vocoder_that_trains_beside_is_used_once_it_is_there(folder, monkeypat
         train([samples()])
     with pytest.raises(ValueError, match="vocoder must be given for vocoder_later"):
         GenerateSamples(texts=["a"], vocoder_later=True)
+
+
+@pytest.mark.parametrize("wrong", ["units", "size", "file"])
+def test_a_vocoder_of_an_earlier_training_does_not_speak_and_stops_nothing(folder, monkeypatch, wrong):
+    heard = []
+    monkeypatch.setattr("spiritlm_pl.callbacks.generate_samples.log_audio", lambda *given: heard.append(given[-1]))
+    size = {"units": 20, "size": 10, "file": 20}[wrong]
+    config = InverseSTFTConfig(num_units=size, speakers=("a",), embedding_dim=8, hop_length=640)
+    made_of = "a" * 64 if wrong == "units" else "b" * 64
+    save_network("vocoder", InverseSTFTVocoder(config), "vocoder", extra={"tokenizer_sha256": made_of})
+    if wrong == "file":
+        Path("vocoder/model.safetensors").write_bytes(b"nothing")
+    with pytest.warns(UserWarning, match="logged as units while the vocoder cannot be used") as told:
+        train([samples(vocoder_later=True, directions=["text_to_speech"])])
+    assert not heard and len([one for one in told if "logged as units" in str(one.message)]) == 1
 
 
 def test_an_unknown_voice_is_told_before_training(folder):

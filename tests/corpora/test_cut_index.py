@@ -179,3 +179,16 @@ def test_a_full_disk(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(flat_index.IndexWriter, "append", full)
     assert len(CutIndex(corpus, "train")) == 8
     assert len(list((tmp_path / "cache").rglob("cuts_train-*"))) == 1 and not list((corpus / ".index").iterdir())
+
+
+def test_blocks_are_kept_up_to_a_number_of_bytes(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = CutIndex(corpus, "train")
+    numbers = range(-(-len(index) // cut_index.BLOCK))
+    sizes = [len(b"\n".join(index._block(number))) for number in numbers]
+    assert len(sizes) > 2 and len(index._blocks) == len(sizes) and index._kept == sum(sizes)
+    monkeypatch.setattr(cut_index, "KEPT", 2 * max(sizes))
+    bounded = CutIndex(corpus, "train")
+    for number in (*numbers, numbers[-1], 0):
+        row = number * cut_index.BLOCK
+        assert bounded[row] == index[row]
+        assert bounded._kept == sum(len(b"\n".join(lines)) for lines in bounded._blocks.values()) <= 2 * max(sizes)

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -42,8 +43,10 @@ def model(tuned):
     return SpiritLM.load(tuned)
 
 
-def command(capsys, *words):
-    run([*map(str, words)])
+def command(capsys, *words, failed=False):
+    """Run a command over lines, and return its lines; it must exit with 1 where items fail."""
+    with pytest.raises(SystemExit, match="1") if failed else nullcontext():
+        run([*map(str, words)])
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
@@ -123,9 +126,9 @@ def test_lines_are_asked_by_a_template(tuned, untuned, tmp_path, monkeypatch, ca
     both = write(tmp_path / "both.jsonl", {"messages": messages, "prompt": "a"}, {"prompt": "a"})
     assert (
         "prompt or messages, but has both"
-        in command(capsys, "generate", "--jsonl", both, "--model", tuned, *options)[0]["error"]
+        in command(capsys, "generate", "--jsonl", both, "--model", tuned, *options, failed=True)[0]["error"]
     )
-    rows = command(capsys, "generate", "--jsonl", lines, "--model", untuned, *options)
+    rows = command(capsys, "generate", "--jsonl", lines, "--model", untuned, *options, failed=True)
     assert "tuned on conversations" in next(row for row in rows if row["id"] == "2")["error"]
     with pytest.raises(ValueError, match="to be asked by template chat"):
         run(["generate", "--jsonl", str(lines), "--model", str(untuned), "--template", "chat"])

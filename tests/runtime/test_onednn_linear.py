@@ -46,6 +46,15 @@ def test_frozen_layers_and_inputs_get_no_gradient() -> None:
 
 
 @needs_products
+def test_gradients_of_gradients_are_refused() -> None:
+    layer = nn.Linear(8, 8)
+    use_onednn(layer)
+    given = torch.randn(2, 8, requires_grad=True)
+    with pytest.raises(RuntimeError, match="gradients of gradients"):
+        torch.autograd.grad(layer(given).sum(), given, create_graph=True)
+
+
+@needs_products
 def test_other_types_are_left_to_torch() -> None:
     layer = nn.Linear(8, 8)
     use_onednn(layer)

@@ -36,3 +36,9 @@ def test_nothing_is_kept_where_no_gradient_is_wanted() -> None:
     assert not powers(torch.randn(1, 64), torch.ones(16), 16).requires_grad
     with torch.no_grad():
         assert not powers(torch.randn(1, 64, requires_grad=True), torch.ones(16), 16).requires_grad
+
+
+def test_gradients_of_gradients_are_refused() -> None:
+    waveforms = torch.randn(1, 64, requires_grad=True)
+    with pytest.raises(RuntimeError, match="gradients of gradients"):
+        torch.autograd.grad(powers(waveforms, torch.ones(16), 16).sum(), waveforms, create_graph=True)
