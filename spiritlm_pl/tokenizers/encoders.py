@@ -8,7 +8,7 @@ Shapes: B batch, S samples at 16 kHz, T frames, D feature dimension.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -76,6 +76,16 @@ class ForeignEncoder(nn.Module, ABC):
         return pad_sequence(rows, batch_first=True), counts
 
 
+def check_layer(layer: int | None, count: int) -> None:
+    """Check the number of a layer, counted from 1, of a network of so many layers; None stands for the last.
+
+    Raises:
+        ValueError: if there is no such layer.
+    """
+    if layer is not None and not 1 <= layer <= count:
+        raise ValueError(f"layer must be in [1, {count}], but is {layer} instead")
+
+
 def standardized(waveforms: Tensor) -> Tensor:
     """Scale each row (B, S) to zero mean and unit variance, as wav2vec 2.0's feature extractor does."""
     mean = waveforms.mean(1, keepdim=True)
@@ -98,19 +108,31 @@ class TransformersEncoderConfig:
 
 
 class TransformersEncoder(ForeignEncoder):
-    """Encoder of `transformers`: wav2vec 2.0, HuBERT, WavLM and similar networks."""
+    """Encoder of `transformers`: wav2vec 2.0, HuBERT, WavLM and similar networks.
+
+    Folders of networks may hold a layer that is counted from the end, -1 for the last, or 0 for the input of the first.
+    """
 
     config_class = TransformersEncoderConfig
 
     def __init__(self, config: TransformersEncoderConfig) -> None:
-        """Build the network with random weights."""
+        """Build the network with random weights.
+
+        Raises:
+            ValueError: if the network has no such layer.
+        """
         from transformers import AutoConfig, AutoModel
 
         settings = dict(config.model)
         described = AutoConfig.for_model(settings.pop("model_type"), **settings)
         convolutions = list(zip(described.conv_kernel, described.conv_stride, strict=True))
         super().__init__(int(described.hidden_size), convolutions)
-        self.config = config
+        layer, count = config.layer, int(described.num_hidden_layers)
+        if layer is not None and -count <= layer + 1 <= 0:
+            layer += count + 1
+        if layer != 0:
+            check_layer(layer, count)
+        self.config = replace(config, layer=layer)
         self.network = AutoModel.from_config(described)
 
     def scaled(self, waveforms: Tensor) -> Tensor:
@@ -147,9 +169,14 @@ class TorchaudioEncoder(ForeignEncoder):
     config_class = TorchaudioEncoderConfig
 
     def __init__(self, config: TorchaudioEncoderConfig) -> None:
-        """Build the network with random weights."""
+        """Build the network with random weights.
+
+        Raises:
+            ValueError: if the network has no such layer.
+        """
         from torchaudio.models import wav2vec2_model
 
+        check_layer(config.layer, int(config.model["encoder_num_layers"]))
         layers = config.model["extractor_conv_layer_config"]
         super().__init__(int(config.model["encoder_embed_dim"]), [(kernel, stride) for _, kernel, stride in layers])
         self.config = config
@@ -179,9 +206,14 @@ class TransformersSource:
     normalize: bool = True
 
     def build(self) -> TransformersEncoder:
-        """Load the network; `transformers` downloads it where it is not in the cache."""
-        from transformers import AutoModel
+        """Load the network; `transformers` downloads it where it is not in the cache.
 
+        Raises:
+            ValueError: if the network has no such layer.
+        """
+        from transformers import AutoConfig, AutoModel
+
+        check_layer(self.layer, int(AutoConfig.from_pretrained(self.transformers).num_hidden_layers))
         network = AutoModel.from_pretrained(self.transformers, dtype=torch.float32)
         network.config.apply_spec_augment = False  # it would mask stretches of audio, by a generator without a seed
         settings = network.config.to_diff_dict() | {"model_type": network.config.model_type}
@@ -208,7 +240,7 @@ class TorchaudioSource:
         """Load the network; torchaudio downloads the weights.
 
         Raises:
-            ValueError: if torchaudio has no such bundle.
+            ValueError: if torchaudio has no such bundle, or the network no such layer.
         """
         from torchaudio import pipelines
 

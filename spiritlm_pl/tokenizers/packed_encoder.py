@@ -166,6 +166,7 @@ class PackedTransformer:
 
     def __call__(self, rows: Sequence[Tensor], layer: int | None = None) -> list[Tensor]:
         """Map frames (T, C) of each utterance to the output (T, D) of a layer; None for the last."""
+        assert layer is None or 0 <= layer <= len(self.layers), f"there are {len(self.layers)} layers, but not {layer}"
         counts = [len(row) for row in rows]
         hidden = self.projection(self.first_norm(torch.cat(list(rows)).to(self.dtype)))
         hidden = self.norm(hidden + self.positions(hidden, counts))
@@ -197,7 +198,7 @@ class PackedEncoder:
 
         Args:
             rows: waveforms (S,), or frames (T, C) where `convolutions` is None.
-            layer: number of the layer, counted from 1; None for the last.
+            layer: number of the layer, counted from 1; 0 for the input of the first, None for the last.
         """
         with torch.autocast("cpu", enabled=False):
             frames = (

@@ -65,9 +65,9 @@ def hubert(**changed: Any) -> HubertFeatures:
     return HubertFeatures(HubertFeaturesConfig(**(SIZES | {"layer": 2} | changed)))
 
 
-def transformers(**changed: Any) -> TransformersEncoder:
+def transformers(layer: int = 2, **changed: Any) -> TransformersEncoder:
     model = {"model_type": "wav2vec2", **FOREIGN, **changed}
-    return TransformersEncoder(TransformersEncoderConfig(model=model, layer=2))
+    return TransformersEncoder(TransformersEncoderConfig(model=model, layer=layer))
 
 
 def torchaudio(**changed: Any) -> TorchaudioEncoder:
@@ -142,6 +142,29 @@ def test_gives_nearly_the_same_in_bfloat16(name: str) -> None:
     count = int(counts[0])
     error = (found[0, :count].float() - wanted[0, :count]).square().mean() / wanted[0, :count].square().mean()
     assert 0 < float(error) < 1e-3
+
+
+@pytest.mark.parametrize("layer", [-4, -3, -1, 0, 3])
+def test_layers_of_older_folders_are_counted_as_the_network_counts(layer: int) -> None:
+    plain, prepared = both(lambda: transformers(layer))
+    waveforms, lengths = 0.1 * torch.randn(1, 4_000), torch.tensor([4_000])
+    with torch.inference_mode():
+        wanted = plain.network(plain.scaled(waveforms), output_hidden_states=True).hidden_states[layer]
+        for one in (plain, prepared):
+            torch.testing.assert_close(one(waveforms, lengths)[0], wanted, rtol=1e-4, atol=1e-4)
+    assert prepared.config.layer == layer % 4
+
+
+@pytest.mark.parametrize("layer", [-5, 4])
+def test_layers_that_do_not_exist_are_refused(layer: int) -> None:
+    with pytest.raises(ValueError, match=rf"layer must be in \[1, 3\], but is {layer} instead"):
+        transformers(layer)
+
+
+@pytest.mark.parametrize("layer", [-1, 0, 3])
+def test_layers_of_torchaudio_that_do_not_exist_are_refused(layer: int) -> None:
+    with pytest.raises(ValueError, match=rf"layer must be in \[1, 2\], but is {layer} instead"):
+        TorchaudioEncoder(TorchaudioEncoderConfig(model=TORCHAUDIO, layer=layer))
 
 
 @pytest.mark.parametrize("name", PLAIN)

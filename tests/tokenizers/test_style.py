@@ -142,6 +142,13 @@ def test_frames_follow_the_convolutions(tmp_path: Path) -> None:
     assert counts.tolist() == [25, 14] and features.shape[1] == 25
 
 
+@pytest.mark.parametrize("layer", [-1, 0, 3])
+def test_a_layer_that_does_not_exist_is_told(tmp_path: Path, layer: int) -> None:
+    Wav2Vec2Model(Wav2Vec2Config(**TINY)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=rf"layer must be in \[1, 2\], but is {layer} instead"):
+        TransformersSource(transformers=str(tmp_path), layer=layer).build()
+
+
 def test_unknown_names_are_told() -> None:
     with pytest.raises(ValueError, match="bundle must be a wav2vec 2.0 bundle .* but is 'NONE'"):
         TorchaudioSource(bundle="NONE").build()
