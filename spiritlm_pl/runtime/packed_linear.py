@@ -7,12 +7,17 @@ product's kernel, while its result is in the cache.
 Shapes: B rows or batch, D input size, C channels, T time.
 """
 
-from collections.abc import Sequence
-from typing import cast
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from spiritlm_pl.runtime.inference import ChannelsLastConv1d
+
+Packed = TypeVar("Packed")
 
 
 class PackedLinear:
@@ -51,30 +56,73 @@ class PackedLinear:
         return product
 
 
-class PackedPointwise(nn.Conv1d):
-    """Convolution of one tap, (B, C, T), whose weight is packed; on other devices and with gradients as it was."""
+class PackedCopies(Generic[Packed]):
+    """What was packed from the weights of modules, packed anew where these were changed, moved or given another type.
 
-    packed: PackedLinear
+    It lies outside the modules, which can be copied and saved as before.
+    """
+
+    def __init__(self) -> None:
+        """Keep nothing yet."""
+        self._kept: weakref.WeakKeyDictionary[nn.Module, tuple[list[tuple[Tensor, int]], Packed]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def of(self, module: nn.Module, pack: Callable[[], Packed]) -> Packed:
+        """Return what `pack` made for a module, or let it pack where there is nothing that fits the weights.
+
+        Changes in place do not show where torch keeps no count of them: through a weight's `data`, and of weights that
+        were made in inference mode.
+        """
+        weights = list(module.parameters())
+        known, packed = self._kept.get(module, ([], None))
+        if packed is not None and len(known) == len(weights):
+            if all(_is_still(weight, *one) for weight, one in zip(weights, known, strict=True)):
+                return packed
+        # The tensors are kept, not their addresses alone, which could be given to other weights once they are free.
+        made = pack()
+        self._kept[module] = [(weight.detach(), _version(weight)) for weight in weights], made
+        return made
+
+
+def _is_still(weight: Tensor, known: Tensor, version: int) -> bool:
+    """Whether a weight is what it was when it was packed."""
+    same = weight.data_ptr() == known.data_ptr() and weight.dtype == known.dtype and weight.device == known.device
+    return same and _version(weight) == version
+
+
+def _version(weight: Tensor) -> int:
+    """Return how often a weight was changed; 0 for one that was made in inference mode, which has no count."""
+    return 0 if weight.is_inference() else weight._version
+
+
+class PackedPointwise(nn.Conv1d):
+    """Convolution of one tap, (B, C, T), by a packed weight; in other types, elsewhere and with gradients as it was."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Map (B, C, T) to (B, C', T)."""
-        if input.device.type != "cpu" or input.dtype != self.weight.dtype or torch.is_grad_enabled():
+        packable = input.device.type == "cpu" and input.dtype == self.weight.dtype == torch.float32
+        if not packable or input.ndim != 3 or torch.is_grad_enabled():
             return super().forward(input)
         rows = input.transpose(1, 2)
-        return self.packed(rows.flatten(0, 1)).view(*rows.shape[:2], -1).transpose(1, 2)
+        packed = _pointwise.of(self, lambda: PackedLinear([self.weight.squeeze(2)], [self.bias]))
+        return packed(rows.flatten(0, 1)).view(*rows.shape[:2], -1).transpose(1, 2)
+
+
+_pointwise: PackedCopies[PackedLinear] = PackedCopies()
 
 
 def pack_pointwise(network: nn.Module) -> None:
-    """Pack all convolutions of one tap, whose weights must not change any more. They keep their names."""
+    """Compute all convolutions of one tap by packed weights. They keep their names.
+
+    Layers whose weight is normalised, or which are parametrised otherwise, stay as they are.
+    """
     if not has_products(torch.float32):
         return
     for module in network.modules():
-        if not isinstance(module, nn.Conv1d) or module.groups > 1:
-            continue
-        if module.kernel_size == module.stride == (1,) and module.padding == (0,):
-            packed = PackedLinear([module.weight.squeeze(2)], [module.bias])
-            module.__class__ = PackedPointwise
-            cast(PackedPointwise, module).packed = packed
+        if type(module) in (nn.Conv1d, ChannelsLastConv1d) and cast(nn.Conv1d, module).groups == 1:
+            if module.kernel_size == module.stride == (1,) and module.padding == (0,):
+                module.__class__ = PackedPointwise
 
 
 def has_products(dtype: torch.dtype) -> bool:

@@ -6,7 +6,6 @@ rows of one matrix. The convolutions take a second or two of audio at a time, so
 Shapes: S samples, T frames of an utterance, N frames of all, C channels, D width, K taps, F frequencies, G groups.
 """
 
-import weakref
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spiritlm_pl.runtime.inference import is_prepared
-from spiritlm_pl.runtime.packed_linear import PackedLinear, has_products
+from spiritlm_pl.runtime.packed_linear import PackedCopies, PackedLinear, has_products
 
 STRETCH = 60  # frames, about, whose convolutions are computed at a time
 QUERIES = 256  # frames that attend at a time in bfloat16
@@ -209,19 +208,19 @@ class PackedEncoder:
             return [next(found) if len(row) else row.new_zeros(0, self.width) for row in frames]
 
 
-_packed: "weakref.WeakKeyDictionary[nn.Module, dict[torch.dtype, PackedEncoder | None]]" = weakref.WeakKeyDictionary()
+_packed: PackedCopies[dict[torch.dtype, PackedEncoder | None]] = PackedCopies()
 
 
 def packed_encoder(network: nn.Module, device: torch.device) -> PackedEncoder | None:
     """Return the packed weights of an encoder of torchaudio or `transformers`, in the type that is asked for.
 
-    None if it computes on another device, is not for inference alone (`prepare`), is built otherwise, or this processor
-    has no such products.
+    None if it computes on another device, is not for inference alone (`prepare`), is built otherwise, has weights that
+    are not in float32, or this processor has no such products.
     """
     if device.type != "cpu" or torch.is_grad_enabled() or not is_prepared(network):
         return None
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
-    kept = _packed.setdefault(network, {})
+    kept = _packed.of(network, dict)
     if dtype not in kept:
         parts = _parts(network)
         kept[dtype] = PackedEncoder(*parts, dtype) if parts is not None and has_products(dtype) else None

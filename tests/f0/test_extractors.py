@@ -1,5 +1,7 @@
 """F0: the release's values, known pitches, audio without voice, and what the VQ-VAE reads."""
 
+import copy
+
 import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -120,3 +122,12 @@ def test_fcpe_gives_the_same_in_a_batch_with_padding() -> None:
         found, found_voiced = (values[row, : f0.shape[1]] for values in together(batch, lengths))
         torch.testing.assert_close(found, f0[0], rtol=1e-4, atol=0.01)
         assert torch.equal(found_voiced, voiced[0])
+
+
+def test_fcpe_can_be_copied() -> None:
+    waveforms = 0.1 * torch.sin(torch.arange(8_000) * 0.08)[None]  # 204 Hz
+    extractor, lengths = FCPE(), torch.tensor([8_000])
+    for _ in range(2):  # before the first call, and after it
+        found = copy.deepcopy(extractor)(waveforms, lengths)
+        for one, other in zip(found, extractor(waveforms, lengths), strict=True):
+            assert torch.equal(one, other)

@@ -193,6 +193,33 @@ def test_packs_for_inference_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         assert packed_encoder(network(another), cpu) is None
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_that_are_loaded_later_are_packed_anew(dtype: torch.dtype) -> None:
+    prepared, other = both(PACKED["convolutions"])[1], hubert().eval()
+    prepare(other, "cpu")
+    waveforms, lengths = audio()
+    with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        before = prepared(waveforms, lengths)[0]
+        prepared.load_state_dict(other.state_dict())
+        found, wanted = prepared(waveforms, lengths)[0], other(waveforms, lengths)[0]
+    assert torch.equal(found, wanted) and not torch.equal(found, before)
+
+
+@pytest.mark.parametrize("name", ["convolutions", "wav2vec2 of transformers", "torchaudio"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_another_type_after_a_call_is_left_to_the_network(name: str, dtype: torch.dtype) -> None:
+    plain, prepared = both(PACKED[name])
+    waveforms, lengths = 0.1 * torch.randn(1, 4_000), torch.tensor([4_000])
+    with torch.inference_mode():
+        prepared(waveforms, lengths)
+        prepared.to(dtype), plain.to(dtype)
+        found, wanted = prepared(waveforms.to(dtype), lengths)[0], plain(waveforms.to(dtype), lengths)[0]
+        assert packed_encoder(network(prepared), waveforms.device) is None and found.dtype == dtype
+        torch.testing.assert_close(found, wanted, rtol=0.1 if dtype == torch.bfloat16 else 1e-6, atol=0.1)
+        again = prepared.float()(waveforms, lengths)[0]
+    assert packed_encoder(network(prepared), waveforms.device) is None and again.dtype == torch.float32
+
+
 def test_first_norm_of_silence_and_of_a_constant() -> None:
     plain, prepared = both(PACKED["biases and no edges"])
     with torch.inference_mode():
