@@ -16,15 +16,16 @@ def fold_weight_norm(network: nn.Module) -> None:
     """Compute the weights of normalised layers once instead of at every call.
 
     The weights have other names after that, so the network can neither be trained nor exported any more. They are
-    computed in float64, so that they are the same on any number of threads, and results can be told apart by them.
+    computed in float64, so that they are the same on any number of threads, and results can be told apart by them; on
+    the CPU, as some devices have no float64.
     """
     with torch.inference_mode(False), torch.no_grad():
         for module in network.modules():
             if is_parametrized(module, "weight"):
-                dtype = next(module.parameters()).dtype
-                module.double()
+                device, dtype = (first := next(module.parameters())).device, first.dtype
+                module.cpu().double()
                 remove_parametrizations(module, "weight")
-                module.to(dtype)
+                module.to(dtype).to(device)
                 weight = module.get_buffer("weight")  # as torch computes it without gradients
                 del module.weight
                 module.register_parameter("weight", nn.Parameter(weight, requires_grad=False))

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from spiritlm_pl.runtime import inference
 from spiritlm_pl.runtime.inference import ChannelsLastConv1d, fold_weight_norm, use_channels_last
 
 CONVOLUTIONS = [
@@ -53,3 +54,28 @@ def test_folds_weight_norm(mode: Any) -> None:
     assert dict(network.named_parameters()).keys() == {"weight", "bias"}
     assert not network.weight.requires_grad and not network.weight.is_inference()
     torch.testing.assert_close(network(inputs), wanted)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_folds_on_the_cpu_and_moves_the_weights_back(mode: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apple's GPU has no float64; "meta" stands for it here, whose values are made up when they leave it."""
+    remove, double, seen = inference.remove_parametrizations, nn.Module.double, []
+
+    def removed(module: nn.Module, name: str) -> nn.Module:
+        seen.append({(weight.device.type, weight.dtype) for weight in module.parameters()})
+        return remove(module, name)
+
+    def doubled(module: nn.Module) -> nn.Module:
+        assert all(weight.device.type == "cpu" for weight in module.parameters()), "there is no float64"
+        return double(module)
+
+    monkeypatch.setattr(inference, "remove_parametrizations", removed)
+    monkeypatch.setattr(nn.Module, "double", doubled)
+    monkeypatch.setattr(nn.Module, "cpu", lambda module: module.to_empty(device="cpu"))
+    network = weight_norm(nn.Conv1d(2, 3, 3)).to("meta")
+    with mode():
+        fold_weight_norm(network)
+    assert seen == [{("cpu", torch.float64)}]
+    found = {name: (weight.device.type, weight.dtype) for name, weight in network.named_parameters()}
+    assert found == {"weight": ("meta", torch.float32), "bias": ("meta", torch.float32)}
+    assert not network.weight.requires_grad
