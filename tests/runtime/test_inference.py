@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import remove_parametrizations
 
 from spiritlm_pl.runtime import inference
 from spiritlm_pl.runtime.inference import ChannelsLastConv1d, fold_weight_norm, use_channels_last
@@ -59,11 +60,11 @@ def test_folds_weight_norm(mode: Any) -> None:
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_folds_on_the_cpu_and_moves_the_weights_back(mode: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Apple's GPU has no float64; "meta" stands for it here, whose values are made up when they leave it."""
-    remove, double, seen = inference.remove_parametrizations, nn.Module.double, []
+    double, seen = nn.Module.double, []
 
     def removed(module: nn.Module, name: str) -> nn.Module:
         seen.append({(weight.device.type, weight.dtype) for weight in module.parameters()})
-        return remove(module, name)
+        return remove_parametrizations(module, name)
 
     def doubled(module: nn.Module) -> nn.Module:
         assert all(weight.device.type == "cpu" for weight in module.parameters()), "there is no float64"
