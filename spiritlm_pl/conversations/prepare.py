@@ -194,7 +194,7 @@ def prepare_conversations(
             "source must hold conversations, but none can be used: " + ("; ".join(skipped.lines()) or "empty")
         )
     spoken = [one for members in gathered.utterances.values() for one in members]
-    note_audio(out, gathered.given, surely=True)
+    note_audio(out, gathered.given)
     rules = Rules(max_duration=max_duration, min_sample_rate=min_sample_rate)
     with replaced_corpus(out):
         cuts, lost = ingest_any(spoken, out, rules, num_jobs)

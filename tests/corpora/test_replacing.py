@@ -166,19 +166,43 @@ def test_what_an_interrupted_run_has_spoken_leaves_nothing(tmp_path: Path, monke
     assert len(audio_of(out)) == 4
 
 
+@pytest.mark.parametrize("sample_rate", [16_000, 22_050])
 @pytest.mark.parametrize("place", ["out", "out/audio"])
-def test_files_of_the_user_stay(place: str, tmp_path: Path) -> None:
-    """Also those that lie where a corpus keeps its audio."""
-    own, out = recordings(tmp_path / place, 16_000), tmp_path / "out"
+def test_files_of_the_user_stay(place: str, sample_rate: int, tmp_path: Path) -> None:
+    """Also those that lie where a corpus keeps its audio, and whose names their conversions would have."""
+    own, out = recordings(tmp_path / place, sample_rate), tmp_path / "out"
     (out / "audio").mkdir(exist_ok=True)
     shutil.copy(own / "a.wav", out / "audio" / "mine.wav")
     before = {path: path.read_bytes() for path in out.rglob("*.wav")}
-    folder(str(own), str(out), num_jobs=1)
+    for _ in range(2):
+        folder(str(own), str(out), num_jobs=1)
+    assert len({path for path in out.rglob("*.wav")} - before.keys()) == (0 if sample_rate == 16_000 else 4)
     folder(str(own), str(out), num_jobs=1, min_duration=0.8, overwrite=True)
     stories(str(out), count=2, num_jobs=1, overwrite=True)
     assert {path: path.read_bytes() for path in before} == before
     stories(str(out), count=3, num_jobs=1, overwrite=True)
     assert {path for path in out.rglob("*.wav")} - before.keys() == {*(out / "audio").glob("story-*.wav")}
+
+
+def test_an_unrelated_file_of_the_same_name_stays(tmp_path: Path) -> None:
+    place, out = recordings(tmp_path / "in"), tmp_path / "out"
+    save_wav(out / "audio" / "a.wav", NOISE, 22_050)
+    before = (out / "audio" / "a.wav").read_bytes()
+    for _ in range(2):
+        folder(str(place), str(out), num_jobs=1)
+        assert {path.stem for path in out.rglob("*.wav")} == {"a", "a%2", "b", "c", "short"}
+    assert (out / "audio" / "a.wav").read_bytes() == before
+    stories(str(out), count=2, num_jobs=1, overwrite=True)
+    assert (out / "audio" / "a.wav").read_bytes() == before
+
+
+def test_audio_of_a_corpus_without_a_list_is_its_own(tmp_path: Path) -> None:
+    """An earlier version wrote none; what its manifests name is overwritten by the same again."""
+    place, out = recordings(tmp_path / "in"), tmp_path / "out"
+    folder(str(place), str(out), num_jobs=1)
+    (out / AUDIO_LIST).unlink()
+    folder(str(place), str(out), num_jobs=1)
+    assert {path.stem for path in audio_of(out)} == {"a", "b", "c", "short"}
 
 
 def test_audio_whose_bytes_stand_in_the_source_leaves_nothing(tmp_path: Path) -> None:
