@@ -17,6 +17,7 @@ from spiritlm_pl.corpora.layout import SPLITS, read_info
 from spiritlm_pl.runtime.provenance import atomic_path
 
 AUDIO_LIST = ".audio.json"
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")  # of the audio that a run writes
 
 
 def check_same_settings(folder: str | Path, made: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -144,12 +145,20 @@ def _named_by_manifests(root: Path) -> set[Path]:
 
 
 def _read(root: Path) -> list[str] | None:
-    """Return the names that are noted; None if there is no list, or a damaged one."""
+    """Return the names that are noted; None if there is no list, or a damaged one, which could name any file."""
     try:
-        names: list[str] = json.loads((root / AUDIO_LIST).read_text(encoding="utf-8"))
+        names = json.loads((root / AUDIO_LIST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return names
+    return names if isinstance(names, list) and all(map(_is_audio_below, names)) else None
+
+
+def _is_audio_below(name: Any) -> bool:
+    """Tell whether a name is that of an audio file below the folder."""
+    if not isinstance(name, str) or "\0" in name:
+        return False
+    path = Path(name)
+    return not path.is_absolute() and ".." not in path.parts and path.suffix.lower() in SUFFIXES
 
 
 def _write(root: Path, names: Iterable[str]) -> None:

@@ -230,11 +230,19 @@ def test_audio_may_lie_on_another_disk(linked: str, tmp_path: Path) -> None:
     assert len([*(tmp_path / "disk").rglob("*.wav")]) == 2 and (tmp_path / linked).is_symlink()
 
 
-def test_a_damaged_list_of_audio_costs_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damaged",
+    ["[", "3", "[1]", "null", '{"a.wav": 1}', '["../mine.wav"]', '["/mine.wav"]', '["mine.txt"]', '["a\\u0000.wav"]'],
+)
+def test_a_damaged_list_of_audio_costs_nothing(damaged: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     stories(str(out), count=3, num_jobs=1)
-    (out / AUDIO_LIST).write_text("[")
+    mine = tmp_path / "mine.wav", out / "mine.txt"
+    for path in mine:
+        path.write_text("mine")
+    (out / AUDIO_LIST).write_text(damaged.replace("/mine.wav", str(mine[0])) if damaged == '["/mine.wav"]' else damaged)
     stories(str(out), count=2, num_jobs=1, overwrite=True)
+    assert all(path.read_text() == "mine" for path in mine)
     assert len([*out.rglob("*.wav")]) == 3  # whose they are is not known any more
     assert json.loads((out / AUDIO_LIST).read_text()) == ["audio/story-0-000000.wav", "audio/story-0-000001.wav"]
 
