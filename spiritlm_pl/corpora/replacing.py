@@ -17,6 +17,7 @@ from spiritlm_pl.corpora.layout import SPLITS, read_info
 from spiritlm_pl.runtime.provenance import atomic_path
 
 AUDIO_LIST = ".audio.json"
+PATHS = {"source", "file", "audio", "audio_root", "supervisions", "prompts"}  # settings, stored as absolute paths
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")  # of the audio that a run writes
 
 
@@ -32,7 +33,7 @@ def check_same_settings(folder: str | Path, made: Mapping[str, Any], wanted: Map
         ValueError: if a setting differs; the message names the first one with both values.
     """
     for name, value in json.loads(json.dumps(wanted, default=str)).items():
-        if name in made and not _same(made[name], value):
+        if name in made and not _same(name, made[name], value):
             raise ValueError(
                 f"out must be a new folder, or one that was made with the same settings, but {folder} was made with "
                 f"{name.replace('_', ' ')} {_shown(made[name])} instead of {_shown(value)}: choose another folder, or "
@@ -166,9 +167,9 @@ def _write(root: Path, names: Iterable[str]) -> None:
         path.write_text(json.dumps(sorted(names), indent=0) + "\n", encoding="utf-8")
 
 
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, str) and isinstance(other, str):
-        return one == other or Path(one).resolve() == Path(other).resolve()  # a path may be typed in several ways
+def _same(name: str, one: Any, other: Any) -> bool:
+    if name in PATHS and isinstance(one, str) and isinstance(other, str):
+        return one == other or Path(one).resolve() == Path(other).resolve()  # earlier versions stored it as typed
     return bool(one == other)
 
 

@@ -17,7 +17,7 @@ from spiritlm_pl.cli.prepare.published import emov_db
 from spiritlm_pl.cli.prepare.synthetic import stories, styles, text
 from spiritlm_pl.corpora.audio import save_wav
 from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, load_cuts, read_info
-from spiritlm_pl.corpora.replacing import AUDIO_LIST
+from spiritlm_pl.corpora.replacing import AUDIO_LIST, check_same_settings
 from spiritlm_pl.corpora.synthetic import spoken
 
 NOISE = 0.1 * torch.randn(22_050, generator=torch.Generator().manual_seed(0))
@@ -124,6 +124,48 @@ def test_a_file_may_be_typed_in_another_way(tmp_path: Path, monkeypatch: pytest.
     text(str(file), out, num_jobs=1)
     monkeypatch.chdir(tmp_path)
     text("./in.txt", out, num_jobs=1)
+
+
+def test_a_file_of_the_same_name_in_another_folder_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        texts(tmp_path / name / "in.txt")
+    monkeypatch.chdir(tmp_path / "first")
+    text("in.txt", str(out), num_jobs=1)
+    monkeypatch.chdir(tmp_path / "second")
+    with pytest.raises(ValueError, match=f"file {tmp_path}/first/in.txt instead of {tmp_path}/second/in.txt"):
+        text("in.txt", str(out), num_jobs=1)
+
+
+def test_the_audio_of_a_table_is_told_by_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, out = tmp_path / "table.csv", tmp_path / "out"
+    table.write_text("path,text\na.wav,here is a\nb.wav,here is b\n")
+    for name in ("first", "second"):
+        recordings(tmp_path / name / "in")
+    monkeypatch.chdir(tmp_path / "first")
+    folder("in", str(out), table=str(table), num_jobs=1)
+    folder("./in", str(out), table=str(table), num_jobs=1)
+    monkeypatch.chdir(tmp_path / "second")
+    with pytest.raises(ValueError, match=f"audio {tmp_path}/first/in instead of {tmp_path}/second/in"):
+        folder("in", str(out), table=str(table), num_jobs=1)
+
+
+def test_the_root_of_conversations_is_told_by_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, file = tmp_path / "out", rows(tmp_path / "chat.jsonl")
+    for name in ("first", "second"):
+        recordings(tmp_path / name / "in")
+    monkeypatch.chdir(tmp_path / "first")
+    chat(str(file), str(out), audio_root="in", num_jobs=1)
+    monkeypatch.chdir(tmp_path / "second")
+    with pytest.raises(ValueError, match=f"audio root {tmp_path}/first/in instead of {tmp_path}/second/in"):
+        chat(str(file), str(out), audio_root="in", num_jobs=1)
+
+
+def test_only_paths_are_compared_as_paths(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="was made with language en instead of ./en"):
+        check_same_settings(tmp_path, {"language": "en"}, {"language": "./en"})
+    check_same_settings(tmp_path, {"file": "in.txt"}, {"file": str(Path("in.txt").resolve())})
 
 
 def test_settings_that_an_earlier_version_did_not_record_may_be_any(tmp_path: Path) -> None:

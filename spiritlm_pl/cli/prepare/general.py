@@ -84,7 +84,12 @@ def folder(
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
         num_jobs=num_jobs,
-        arguments={"audio": audio, "language": language, "speaker_level": speaker_level, "max_overlap": max_overlap},
+        arguments={
+            "audio": str(Path(audio).resolve()),
+            "language": language,
+            "speaker_level": speaker_level,
+            "max_overlap": max_overlap,
+        },
         overwrite=overwrite,
     )
     report(out)
@@ -275,7 +280,7 @@ def lhotse_manifest(
             test_fraction=test_fraction,
             num_jobs=num_jobs,
             arguments={
-                "supervisions": supervisions,
+                "supervisions": None if supervisions is None else str(Path(supervisions).resolve()),
                 "channel": channel,
                 "language": language,
                 "max_overlap": max_overlap,

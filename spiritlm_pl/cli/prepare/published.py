@@ -214,7 +214,7 @@ def emov_db(
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
         num_jobs=num_jobs,
-        arguments={"prompts": prompts},
+        arguments={"prompts": None if prompts is None else str(Path(prompts).resolve())},
         overwrite=overwrite,
     )
     report(out)
