@@ -12,12 +12,14 @@ import torch
 
 from spiritlm_pl.cli.main import guarded, run
 from spiritlm_pl.cli.prepare.conversations import conversations
-from spiritlm_pl.cli.prepare.general import folder
-from spiritlm_pl.cli.prepare.published import emov_db
+from spiritlm_pl.cli.prepare.general import folder, lhotse_manifest, lhotse_recipe
+from spiritlm_pl.cli.prepare.published import emov_db, expresso
 from spiritlm_pl.cli.prepare.synthetic import stories, styles, text
 from spiritlm_pl.corpora.audio import save_wav
-from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, load_cuts, read_info
+from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, load_cuts, read_info, save_corpus
 from spiritlm_pl.corpora.replacing import AUDIO_LIST, check_same_settings
+from spiritlm_pl.corpora.sources.amazon_queen import prepare_amazon_queen
+from spiritlm_pl.corpora.sources.prompts import prepare_prompts
 from spiritlm_pl.corpora.synthetic import spoken
 
 NOISE = 0.1 * torch.randn(22_050, generator=torch.Generator().manual_seed(0))
@@ -105,6 +107,26 @@ def test_a_corpus_of_other_settings_is_replaced_on_request_only(kind: str, tmp_p
     assert audio_of(out) == {path for path in before if path.suffix == ".wav"}
     command(*given, str(out), **(usual | other), overwrite=True)
     assert audio_of(out)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda missing, out: folder(missing, out),
+        lambda missing, out: lhotse_recipe("mls", missing, out),
+        lambda missing, out: lhotse_manifest(missing, out),
+        lambda missing, out: emov_db(missing, out),
+        lambda missing, out: expresso(missing, out),
+        lambda missing, out: prepare_prompts(out, source=missing),
+        lambda missing, out: prepare_amazon_queen(out, source=missing, align=print),
+    ],
+    ids=["folder", "lhotse_recipe", "lhotse_manifest", "emov_db", "expresso", "prompts", "amazon_queen"],
+)
+def test_a_corpus_is_refused_before_its_source_is_read(command: Callable[[str, str], None], tmp_path: Path) -> None:
+    """Reading it may take hours, or fetch packages; here it is missing."""
+    save_corpus(tmp_path / "out", {}, name="out", source="elsewhere", licence="")
+    with pytest.raises(ValueError, match=r"was made with source elsewhere instead of .*--overwrite"):
+        command(str(tmp_path / "missing"), str(tmp_path / "out"))
 
 
 def test_another_kind_of_corpus_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
