@@ -41,7 +41,7 @@ from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocod
 TREE = Path(__file__).resolve().parents[1]
 PARTS = TREE / "conf" / "parts" / "model"
 UNITS = 200
-FIRST = "One morning the fox reached the river."
+FIRST = "one morning the fox reached the river"
 # Name -> the command's words, and the stream on which it shows what counts; None where its end counts.
 COMMANDS: dict[str, tuple[str, str | None]] = {
     "help": ("--help", None),

@@ -159,11 +159,12 @@ def prepare_conversations(
     out, skipped = Path(out), _Listed()
     _check_out(out)
     check_fractions(validation_fraction, test_fraction)
+    root = None if audio_root is None else Path(audio_root).expanduser()
     description: dict[str, Any] = {
         "source": ", ".join(str(Path(one).resolve()) for one in source),
         "arguments": {
             "task": task,
-            "audio_root": audio_root,
+            "audio_root": None if root is None else str(root.resolve()),
             "max_duration": max_duration,
             "min_sample_rate": min_sample_rate,
             "validation_fraction": validation_fraction,
@@ -172,9 +173,9 @@ def prepare_conversations(
         },
     }
     check_corpus(out, **description, overwrite=overwrite)
-    if audio_root is not None and not Path(audio_root).expanduser().is_dir():
+    if root is not None and not root.is_dir():
         raise FileNotFoundError(f"audio_root must be a folder, but {audio_root} is none")
-    gathered = _Gathered(out, None if audio_root is None else Path(audio_root).expanduser())
+    gathered = _Gathered(out, root)
     console = Console(stderr=True)
     for file in track(
         find_files(source, "source"), "reading", console=console, transient=True, disable=not console.is_terminal
@@ -194,7 +195,7 @@ def prepare_conversations(
             "source must hold conversations, but none can be used: " + ("; ".join(skipped.lines()) or "empty")
         )
     spoken = [one for members in gathered.utterances.values() for one in members]
-    note_audio(out, gathered.given, surely=True)
+    note_audio(out, gathered.given)
     rules = Rules(max_duration=max_duration, min_sample_rate=min_sample_rate)
     with replaced_corpus(out):
         cuts, lost = ingest_any(spoken, out, rules, num_jobs)

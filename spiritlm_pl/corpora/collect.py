@@ -13,6 +13,47 @@ from spiritlm_pl.corpora.replacing import check_corpus
 from spiritlm_pl.corpora.splitting import check_fractions, drop_shared_transcripts, split_by_transcript
 
 
+def check_settings(
+    out: str | Path,
+    *,
+    rules: Rules,
+    source: str,
+    seed: int = 0,
+    validation_fraction: float = 0.05,
+    test_fraction: float = 0.1,
+    arguments: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Refuse what `collect` would refuse, before its utterances are read, which may take long.
+
+    Args:
+        out: path of the corpus folder to write.
+        rules: conditions that an utterance must meet.
+        source: description of where the corpus comes from.
+        seed: seed of the random splits.
+        validation_fraction: share of sentences in the validation split, if there are no splits yet.
+        test_fraction: share of sentences in the test split, if there are no splits yet.
+        arguments: further values that the utterances depend on, such as the language; None for none.
+        overwrite: whether to replace a corpus in the folder that was made with other settings.
+
+    Returns:
+        The settings to record in `corpus.json`.
+
+    Raises:
+        ValueError: if a fraction is out of range, or the folder has a corpus of other settings, without `overwrite`.
+    """
+    check_fractions(validation_fraction, test_fraction)
+    settings = {
+        **(arguments or {}),
+        **{name: value for name, value in vars(rules).items() if name != "symbols"},
+        "seed": seed,
+        "validation_fraction": validation_fraction,
+        "test_fraction": test_fraction,
+    }
+    check_corpus(out, source, settings, overwrite)
+    return settings
+
+
 def collect(
     out: str | Path,
     utterances: Sequence[Utterance] | Mapping[str, Sequence[Utterance]],
@@ -52,15 +93,16 @@ def collect(
     Raises:
         ValueError: if no utterance is usable, or the folder has a corpus of other settings, without `overwrite`.
     """
-    check_fractions(validation_fraction, test_fraction)
-    settings = {
-        **(arguments or {}),
-        **{name: value for name, value in vars(rules).items() if name != "symbols"},
-        "seed": seed,
-        "validation_fraction": validation_fraction,
-        "test_fraction": test_fraction,
-    }
-    check_corpus(out, source, settings, overwrite)
+    settings = check_settings(
+        out,
+        rules=rules,
+        source=source,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        arguments=arguments,
+        overwrite=overwrite,
+    )
     parts = utterances if isinstance(utterances, Mapping) else {"": utterances}
     flat = [u for split in ("", *SPLITS) for u in parts.get(split, ())]
     with replaced_corpus(out):

@@ -21,7 +21,7 @@ from spiritlm_pl.corpora.cut_audio import load_cut_audio
 from spiritlm_pl.corpora.decoding import RAW_FORMATS, Part, beyond_end, decode
 from spiritlm_pl.corpora.files import short_name
 from spiritlm_pl.corpora.manifest import Word, make_cut, named
-from spiritlm_pl.corpora.replacing import drop_orphans, note_audio
+from spiritlm_pl.corpora.replacing import claim_audio, drop_orphans
 from spiritlm_pl.corpora.text.transcripts import clean_transcript, spoken_form, spoken_words, unreadable, written_tokens
 from spiritlm_pl.corpora.word_times import AlignmentError, fit_times, spoken_times, token_times
 from spiritlm_pl.runtime.parallel import parallel_map
@@ -100,8 +100,15 @@ class Rules:
             )
 
 
-def ingest_file(utterances: Sequence[Utterance], audio_folder: Path, rules: Rules) -> list[MonoCut | Skipped]:
-    """Check the utterances of one file, decoding it once; return a cut or the reason against it for each, in order."""
+def ingest_file(utterances: Sequence[Utterance], places: Sequence[Path], rules: Rules) -> list[MonoCut | Skipped]:
+    """Check the utterances of one file, decoding it once; return a cut or the reason against it for each, in order.
+
+    Args:
+        utterances: utterances of the file.
+        places: path for the audio of each, if it is converted.
+        rules: conditions that the utterances must meet.
+    """
+    converted = {utterance.id: place for utterance, place in zip(utterances, places, strict=True)}
     results: dict[str, MonoCut | Skipped] = {}
     wanted = []
     for utterance in sorted(utterances, key=lambda utterance: utterance.start):
@@ -113,10 +120,10 @@ def ingest_file(utterances: Sequence[Utterance], audio_folder: Path, rules: Rule
     in_file = [utterance for utterance in wanted if utterance.cut is None]
     parts = _decoded(utterances[0].path, [(utterance.start, utterance.duration) for utterance in in_file])
     for utterance, part in zip(in_file, parts, strict=True):
-        results[utterance.id] = _ingested(utterance, part, audio_folder, rules)
+        results[utterance.id] = _ingested(utterance, part, converted[utterance.id], rules)
     for utterance in wanted:
         if utterance.cut is not None:
-            results[utterance.id] = _ingested(utterance, _loaded(utterance.cut), audio_folder, rules)
+            results[utterance.id] = _ingested(utterance, _loaded(utterance.cut), converted[utterance.id], rules)
     return [results[utterance.id] for utterance in utterances]
 
 
@@ -139,7 +146,7 @@ def _loaded(cut: Cut) -> tuple[Tensor, int] | AudioError:
 
 
 def _ingested(
-    utterance: Utterance, found: tuple[Tensor, int] | AudioError, audio_folder: Path, rules: Rules
+    utterance: Utterance, found: tuple[Tensor, int] | AudioError, place: Path, rules: Rules
 ) -> MonoCut | Skipped:
     """Make a cut of one utterance and its decoded audio; any fault in it skips this utterance alone.
 
@@ -148,7 +155,7 @@ def _ingested(
     """
     try:
         if not isinstance(found, AudioError):
-            return ingest_one(utterance, *found, audio_folder, rules)
+            return ingest_one(utterance, *found, place, rules)
         reason = str(found)
     except OSError:
         raise
@@ -157,16 +164,14 @@ def _ingested(
     return Skipped(utterance.id, str(utterance.path), reason)
 
 
-def ingest_one(
-    utterance: Utterance, waveform: Tensor, rate: int, audio_folder: Path, rules: Rules
-) -> MonoCut | Skipped:
+def ingest_one(utterance: Utterance, waveform: Tensor, rate: int, place: Path, rules: Rules) -> MonoCut | Skipped:
     """Check one utterance with its audio (C, S), convert and store the audio if needed, and describe it as a cut.
 
     Args:
         utterance: the utterance as its source describes it.
         waveform: its audio (C, S).
         rate: sample rate of the audio in Hz.
-        audio_folder: folder for converted audio.
+        place: path for the audio, if it is converted.
         rules: conditions that the utterance must meet.
     """
 
@@ -206,7 +211,7 @@ def ingest_one(
     whole = utterance.start == 0 and utterance.duration is None and utterance.cut is None
     kept = whole and utterance.stays and path.suffix.lower() not in RAW_FORMATS
     if not kept or rate != SAMPLE_RATE or num_channels > 1 or peak > 1:
-        path = audio_folder / _audio_name(utterance.id)
+        path = place
         num_samples = save_wav(path, mono / max(1.0, peak))  # scaled down instead of clipped
     text = utterance.text or ""
     text = spoken_form(text, rules.symbols, utterance.language) if rules.spoken_text else clean_transcript(text)
@@ -324,10 +329,15 @@ def ingest_any(
     if len(set(ids)) < len(ids):
         double = next(name for name in ids if ids.count(name) > 1)
         raise ValueError(f"utterance ids must differ, but {double!r} occurs twice")
-    job = _Job(Path(out).resolve() / "audio", rules)
-    named = (utterance.id for utterance in utterances if _fault_of_names(utterance) is None)
-    note_audio(out, (job.audio_folder / _audio_name(name) for name in named))
-    results = _in_order(ids, parallel_map(job, _by_file(utterances), num_jobs, "checking audio", len(ids)))
+    folder = Path(out).resolve() / "audio"
+    named = [utterance for utterance in utterances if _fault_of_names(utterance) is None]
+    wanted = [folder / _audio_name(utterance.id) for utterance in named]
+    claimed = claim_audio(out, wanted, (utterance.path for utterance in named))
+    places = {utterance.id: place for utterance, place in zip(named, claimed, strict=True)}
+    groups = [
+        [(utterance, places.get(utterance.id, folder)) for utterance in members] for members in _by_file(utterances)
+    ]
+    results = _in_order(ids, parallel_map(_Job(rules), groups, num_jobs, "checking audio", len(ids)))
     cuts = [result for result in results if isinstance(result, MonoCut)]
     return cuts, [result for result in results if isinstance(result, Skipped)]
 
@@ -359,8 +369,8 @@ def _in_order(ids: Sequence[str], groups: Iterable[list[MonoCut | Skipped]]) -> 
 
 @dataclass(frozen=True)
 class _Job:
-    audio_folder: Path
     rules: Rules
 
-    def __call__(self, utterances: Sequence[Utterance]) -> list[MonoCut | Skipped]:
-        return ingest_file(utterances, self.audio_folder, self.rules)
+    def __call__(self, members: Sequence[tuple[Utterance, Path]]) -> list[MonoCut | Skipped]:
+        utterances, places = zip(*members, strict=True)
+        return ingest_file(utterances, places, self.rules)

@@ -4,17 +4,21 @@ Which audio a corpus folder holds by `spiritlm prepare`, and not by its user, st
 before the audio: what a new corpus, or one that was begun with other settings, does not need is removed at the end.
 """
 
+import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from spiritlm_pl.corpora.layout import read_info
+from spiritlm_pl.corpora.layout import SPLITS, read_info
 from spiritlm_pl.runtime.provenance import atomic_path
 
 AUDIO_LIST = ".audio.json"
+PATHS = {"source", "file", "audio", "audio_root", "supervisions", "prompts"}  # settings, stored as absolute paths
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")  # of the audio that a run writes
 
 
 def check_same_settings(folder: str | Path, made: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -29,7 +33,7 @@ def check_same_settings(folder: str | Path, made: Mapping[str, Any], wanted: Map
         ValueError: if a setting differs; the message names the first one with both values.
     """
     for name, value in json.loads(json.dumps(wanted, default=str)).items():
-        if name in made and not _same(made[name], value):
+        if name in made and not _same(name, made[name], value):
             raise ValueError(
                 f"out must be a new folder, or one that was made with the same settings, but {folder} was made with "
                 f"{name.replace('_', ' ')} {_shown(made[name])} instead of {_shown(value)}: choose another folder, or "
@@ -55,17 +59,46 @@ def check_corpus(folder: str | Path, source: str, arguments: Mapping[str, Any], 
         check_same_settings(folder, made, {"source": source, **arguments})
 
 
-def note_audio(folder: str | Path, paths: Iterable[Path], surely: bool = False) -> None:
+def note_audio(folder: str | Path, paths: Iterable[Path]) -> None:
     """Note which audio files a run writes into a corpus folder.
 
     Args:
         folder: path of the corpus folder, created if missing.
         paths: paths of the files, below the folder.
-        surely: whether all of them are written; if not, a file that is there and was not noted stays the user's.
     """
     root = Path(folder)
     found = {name for path in paths if (name := _name(root, path)) is not None}
-    _write(root, {*_read(root), *(name for name in found if surely or not (root / name).exists())})
+    _write(root, {*(_read(root) or ()), *found})
+
+
+def claim_audio(folder: str | Path, paths: Iterable[Path], sources: Iterable[Path]) -> list[Path]:
+    """Note where a run may write audio into a corpus folder: under other names than files that are not its own.
+
+    Where there is no list, what the manifests name counts as the folder's own, except for sources of this run.
+
+    Args:
+        folder: path of the corpus folder, created if missing.
+        paths: paths below the folder at which the audio would be written.
+        sources: paths of the files that the corpus is made of.
+
+    Returns:
+        A path for each of those given, with "%" and a number where a file of the user has that name.
+    """
+    root = Path(folder)
+    noted = _read(root)
+    if noted is None:
+        own = _named_by_manifests(root) - {path.resolve() for path in sources}
+    else:
+        own = {(root / name).resolve() for name in noted}
+    claimed = []
+    for path in paths:
+        place, number = path, 1
+        while place.exists() and place.resolve() not in own:
+            number += 1
+            place = path.with_name(f"{path.stem}%{number}{path.suffix}")
+        claimed.append(place)
+    note_audio(root, claimed)
+    return claimed
 
 
 def drop_orphans(folder: str | Path, used: Iterable[Path], sources: Iterable[Path] = ()) -> None:
@@ -77,15 +110,17 @@ def drop_orphans(folder: str | Path, used: Iterable[Path], sources: Iterable[Pat
         sources: paths of the files that it was made of, which stay.
     """
     root = Path(folder)
-    given = {path.resolve() for path in sources}
-    own = {name for path in used if (name := _name(root, path)) is not None and path.resolve() not in given}
-    for path in (root / name for name in {*_read(root)} - own):
-        if path.resolve() in given:
+    needed = {path.resolve() for path in (*used, *sources)}
+    kept = []
+    for name in _read(root) or ():
+        path = root / name
+        if path.resolve() in needed:
+            kept.append(name)
             continue
         path.unlink(missing_ok=True)
         with suppress(OSError):  # the folder holds other files, is a link, or is gone
             path.parent.rmdir()
-    _write(root, own)
+    _write(root, kept)
 
 
 def _name(root: Path, path: Path) -> str | None:
@@ -97,11 +132,34 @@ def _name(root: Path, path: Path) -> str | None:
     return None
 
 
-def _read(root: Path) -> list[str]:
-    names: list[str] = []
-    with suppress(OSError, ValueError):  # there is none yet, or it is damaged: then no file counts as our own
+def _named_by_manifests(root: Path) -> set[Path]:
+    """Return the audio files of a corpus that lie below its folder, as far as its manifests can be read."""
+    found: set[Path] = set()
+    for split in SPLITS:
+        with (
+            suppress(OSError, EOFError, zlib.error, ValueError, KeyError, TypeError),
+            gzip.open(root / f"cuts_{split}.jsonl.gz", "rt", encoding="utf-8") as lines,
+        ):
+            for line in lines:
+                found.update((root / one["source"]).resolve() for one in json.loads(line)["recording"]["sources"])
+    return found
+
+
+def _read(root: Path) -> list[str] | None:
+    """Return the names that are noted; None if there is no list, or a damaged one, which could name any file."""
+    try:
         names = json.loads((root / AUDIO_LIST).read_text(encoding="utf-8"))
-    return names
+    except (OSError, ValueError):
+        return None
+    return names if isinstance(names, list) and all(map(_is_audio_below, names)) else None
+
+
+def _is_audio_below(name: Any) -> bool:
+    """Tell whether a name is that of an audio file below the folder."""
+    if not isinstance(name, str) or "\0" in name:
+        return False
+    path = Path(name)
+    return not path.is_absolute() and ".." not in path.parts and path.suffix.lower() in SUFFIXES
 
 
 def _write(root: Path, names: Iterable[str]) -> None:
@@ -109,9 +167,9 @@ def _write(root: Path, names: Iterable[str]) -> None:
         path.write_text(json.dumps(sorted(names), indent=0) + "\n", encoding="utf-8")
 
 
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, str) and isinstance(other, str):
-        return one == other or Path(one).resolve() == Path(other).resolve()  # a path may be typed in several ways
+def _same(name: str, one: Any, other: Any) -> bool:
+    if name in PATHS and isinstance(one, str) and isinstance(other, str):
+        return one == other or Path(one).resolve() == Path(other).resolve()  # earlier versions stored it as typed
     return bool(one == other)
 
 

@@ -100,7 +100,7 @@ def what_next(variant: Variant, programs: str) -> str:
     return (
         f"\nLook:  {programs}mlflow ui   (losses, samples and pictures of every stage)"
         f"\nHear:  {sounds}   (recordings beside their resynthesis)"
-        f"\nTry:   {programs}spiritlm generate --text 'One morning the fox reached the river.' {speech}"
+        f"\nTry:   {programs}spiritlm generate --text 'one morning the fox reached the river' {speech}"
         f"\n       {programs}spiritlm generate --speech {folders['beginnings']}/beginning_1.wav --output text{option}"
         f"\nNext:  the same stages at full size, README.md: from the quickstart to 7B (models here: {model})"
     )

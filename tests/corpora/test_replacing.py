@@ -12,12 +12,14 @@ import torch
 
 from spiritlm_pl.cli.main import guarded, run
 from spiritlm_pl.cli.prepare.conversations import conversations
-from spiritlm_pl.cli.prepare.general import folder
-from spiritlm_pl.cli.prepare.published import emov_db
+from spiritlm_pl.cli.prepare.general import folder, lhotse_manifest, lhotse_recipe
+from spiritlm_pl.cli.prepare.published import emov_db, expresso
 from spiritlm_pl.cli.prepare.synthetic import stories, styles, text
 from spiritlm_pl.corpora.audio import save_wav
-from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, load_cuts, read_info
-from spiritlm_pl.corpora.replacing import AUDIO_LIST
+from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, load_cuts, read_info, save_corpus
+from spiritlm_pl.corpora.replacing import AUDIO_LIST, check_same_settings
+from spiritlm_pl.corpora.sources.amazon_queen import prepare_amazon_queen
+from spiritlm_pl.corpora.sources.prompts import prepare_prompts
 from spiritlm_pl.corpora.synthetic import spoken
 
 NOISE = 0.1 * torch.randn(22_050, generator=torch.Generator().manual_seed(0))
@@ -107,6 +109,26 @@ def test_a_corpus_of_other_settings_is_replaced_on_request_only(kind: str, tmp_p
     assert audio_of(out)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda missing, out: folder(missing, out),
+        lambda missing, out: lhotse_recipe("mls", missing, out),
+        lambda missing, out: lhotse_manifest(missing, out),
+        lambda missing, out: emov_db(missing, out),
+        lambda missing, out: expresso(missing, out),
+        lambda missing, out: prepare_prompts(out, source=missing),
+        lambda missing, out: prepare_amazon_queen(out, source=missing, align=print),
+    ],
+    ids=["folder", "lhotse_recipe", "lhotse_manifest", "emov_db", "expresso", "prompts", "amazon_queen"],
+)
+def test_a_corpus_is_refused_before_its_source_is_read(command: Callable[[str, str], None], tmp_path: Path) -> None:
+    """Reading it may take hours, or fetch packages; here it is missing."""
+    save_corpus(tmp_path / "out", {}, name="out", source="elsewhere", licence="")
+    with pytest.raises(ValueError, match=r"was made with source elsewhere instead of .*--overwrite"):
+        command(str(tmp_path / "missing"), str(tmp_path / "out"))
+
+
 def test_another_kind_of_corpus_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     text(str(texts(tmp_path / "in.txt")), str(out), num_jobs=1, utterances=3)
@@ -124,6 +146,48 @@ def test_a_file_may_be_typed_in_another_way(tmp_path: Path, monkeypatch: pytest.
     text(str(file), out, num_jobs=1)
     monkeypatch.chdir(tmp_path)
     text("./in.txt", out, num_jobs=1)
+
+
+def test_a_file_of_the_same_name_in_another_folder_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        texts(tmp_path / name / "in.txt")
+    monkeypatch.chdir(tmp_path / "first")
+    text("in.txt", str(out), num_jobs=1)
+    monkeypatch.chdir(tmp_path / "second")
+    with pytest.raises(ValueError, match=f"file {tmp_path}/first/in.txt instead of {tmp_path}/second/in.txt"):
+        text("in.txt", str(out), num_jobs=1)
+
+
+def test_the_audio_of_a_table_is_told_by_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, out = tmp_path / "table.csv", tmp_path / "out"
+    table.write_text("path,text\na.wav,here is a\nb.wav,here is b\n")
+    for name in ("first", "second"):
+        recordings(tmp_path / name / "in")
+    monkeypatch.chdir(tmp_path / "first")
+    folder("in", str(out), table=str(table), num_jobs=1)
+    folder("./in", str(out), table=str(table), num_jobs=1)
+    monkeypatch.chdir(tmp_path / "second")
+    with pytest.raises(ValueError, match=f"audio {tmp_path}/first/in instead of {tmp_path}/second/in"):
+        folder("in", str(out), table=str(table), num_jobs=1)
+
+
+def test_the_root_of_conversations_is_told_by_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, file = tmp_path / "out", rows(tmp_path / "chat.jsonl")
+    for name in ("first", "second"):
+        recordings(tmp_path / name / "in")
+    monkeypatch.chdir(tmp_path / "first")
+    chat(str(file), str(out), audio_root="in", num_jobs=1)
+    monkeypatch.chdir(tmp_path / "second")
+    with pytest.raises(ValueError, match=f"audio root {tmp_path}/first/in instead of {tmp_path}/second/in"):
+        chat(str(file), str(out), audio_root="in", num_jobs=1)
+
+
+def test_only_paths_are_compared_as_paths(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="was made with language en instead of ./en"):
+        check_same_settings(tmp_path, {"language": "en"}, {"language": "./en"})
+    check_same_settings(tmp_path, {"file": "in.txt"}, {"file": str(Path("in.txt").resolve())})
 
 
 def test_settings_that_an_earlier_version_did_not_record_may_be_any(tmp_path: Path) -> None:
@@ -166,19 +230,43 @@ def test_what_an_interrupted_run_has_spoken_leaves_nothing(tmp_path: Path, monke
     assert len(audio_of(out)) == 4
 
 
+@pytest.mark.parametrize("sample_rate", [16_000, 22_050])
 @pytest.mark.parametrize("place", ["out", "out/audio"])
-def test_files_of_the_user_stay(place: str, tmp_path: Path) -> None:
-    """Also those that lie where a corpus keeps its audio."""
-    own, out = recordings(tmp_path / place, 16_000), tmp_path / "out"
+def test_files_of_the_user_stay(place: str, sample_rate: int, tmp_path: Path) -> None:
+    """Also those that lie where a corpus keeps its audio, and whose names their conversions would have."""
+    own, out = recordings(tmp_path / place, sample_rate), tmp_path / "out"
     (out / "audio").mkdir(exist_ok=True)
     shutil.copy(own / "a.wav", out / "audio" / "mine.wav")
     before = {path: path.read_bytes() for path in out.rglob("*.wav")}
-    folder(str(own), str(out), num_jobs=1)
+    for _ in range(2):
+        folder(str(own), str(out), num_jobs=1)
+    assert len({path for path in out.rglob("*.wav")} - before.keys()) == (0 if sample_rate == 16_000 else 4)
     folder(str(own), str(out), num_jobs=1, min_duration=0.8, overwrite=True)
     stories(str(out), count=2, num_jobs=1, overwrite=True)
     assert {path: path.read_bytes() for path in before} == before
     stories(str(out), count=3, num_jobs=1, overwrite=True)
     assert {path for path in out.rglob("*.wav")} - before.keys() == {*(out / "audio").glob("story-*.wav")}
+
+
+def test_an_unrelated_file_of_the_same_name_stays(tmp_path: Path) -> None:
+    place, out = recordings(tmp_path / "in"), tmp_path / "out"
+    save_wav(out / "audio" / "a.wav", NOISE, 22_050)
+    before = (out / "audio" / "a.wav").read_bytes()
+    for _ in range(2):
+        folder(str(place), str(out), num_jobs=1)
+        assert {path.stem for path in out.rglob("*.wav")} == {"a", "a%2", "b", "c", "short"}
+    assert (out / "audio" / "a.wav").read_bytes() == before
+    stories(str(out), count=2, num_jobs=1, overwrite=True)
+    assert (out / "audio" / "a.wav").read_bytes() == before
+
+
+def test_audio_of_a_corpus_without_a_list_is_its_own(tmp_path: Path) -> None:
+    """An earlier version wrote none; what its manifests name is overwritten by the same again."""
+    place, out = recordings(tmp_path / "in"), tmp_path / "out"
+    folder(str(place), str(out), num_jobs=1)
+    (out / AUDIO_LIST).unlink()
+    folder(str(place), str(out), num_jobs=1)
+    assert {path.stem for path in audio_of(out)} == {"a", "b", "c", "short"}
 
 
 def test_audio_whose_bytes_stand_in_the_source_leaves_nothing(tmp_path: Path) -> None:
@@ -206,11 +294,19 @@ def test_audio_may_lie_on_another_disk(linked: str, tmp_path: Path) -> None:
     assert len([*(tmp_path / "disk").rglob("*.wav")]) == 2 and (tmp_path / linked).is_symlink()
 
 
-def test_a_damaged_list_of_audio_costs_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damaged",
+    ["[", "3", "[1]", "null", '{"a.wav": 1}', '["../mine.wav"]', '["/mine.wav"]', '["mine.txt"]', '["a\\u0000.wav"]'],
+)
+def test_a_damaged_list_of_audio_costs_nothing(damaged: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     stories(str(out), count=3, num_jobs=1)
-    (out / AUDIO_LIST).write_text("[")
+    mine = tmp_path / "mine.wav", out / "mine.txt"
+    for path in mine:
+        path.write_text("mine")
+    (out / AUDIO_LIST).write_text(damaged.replace("/mine.wav", str(mine[0])) if damaged == '["/mine.wav"]' else damaged)
     stories(str(out), count=2, num_jobs=1, overwrite=True)
+    assert all(path.read_text() == "mine" for path in mine)
     assert len([*out.rglob("*.wav")]) == 3  # whose they are is not known any more
     assert json.loads((out / AUDIO_LIST).read_text()) == ["audio/story-0-000000.wav", "audio/story-0-000001.wav"]
 

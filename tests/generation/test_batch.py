@@ -21,13 +21,14 @@ from spiritlm_pl.vocabulary import Vocabulary
 def run(model_folder, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
 
-    def command(name, *arguments, lines=()):
+    def command(name, *arguments, lines=(), failed=False):
         monkeypatch.setattr(sys, "stdin", io.StringIO("".join(json.dumps(line) + "\n" for line in lines)))
         monkeypatch.setattr(sys, "argv", ["spiritlm", name, "--model", str(model_folder), *map(str, arguments)])
         with pytest.raises(SystemExit) as exit_:
             main()
         captured = capsys.readouterr()
-        assert exit_.value.code == int("could not be done" in captured.err), captured.err  # 1 if any item failed
+        assert exit_.value.code == int(failed), captured.err
+        assert ("could not be done" in captured.err) == failed
         return [json.loads(line) for line in captured.out.splitlines()], captured.err
 
     return command
@@ -48,7 +49,7 @@ def recordings(tmp_path):
 
 
 def test_a_folder_becomes_tokens_and_speech_again(run, recordings, model_folder, tmp_path):
-    _, told = run("tokenize", "audio", "--out", "tokens.jsonl", "--batch-seconds", "3")
+    _, told = run("tokenize", "audio", "--out", "tokens.jsonl", "--batch-seconds", "3", failed=True)
     assert "3 items could not be done; their lines in tokens.jsonl say why" in told
     lines = {line["id"]: line for line in map(json.loads, (tmp_path / "tokens.jsonl").read_text().splitlines())}
     assert {name for name, line in lines.items() if "error" in line} == {
@@ -60,14 +61,14 @@ def test_a_folder_becomes_tokens_and_speech_again(run, recordings, model_folder,
         line, alone = lines[f"audio/{number}.wav"], model.codec.encode(Speech(recordings / f"{number}.wav"))
         assert line["tokens"] == speech_string(alone.tokens, model.vocabulary)
         assert line["durations"] == alone.durations.tolist() and line["seconds"] == seconds
-    spoken, told = run("vocode", "tokens.jsonl", "--speaker", "bert")
+    spoken, told = run("vocode", "tokens.jsonl", "--speaker", "bert", failed=True)
     assert told.count("could not be done") == 1 and len(spoken) == 6
     for line in spoken:
         if "error" not in line:
             waveform, rate = soundfile.read(line["audio"])
             assert rate == 16_000 and len(waveform) == 640 * sum(lines[line["id"]]["durations"])
-    run("vocode", "tokens.jsonl", "--speaker", "bert", "--half", "--predict-durations", "--audio", "half")
-    run("vocode", "tokens.jsonl", "--speaker", "bert", "--predict-durations", "--audio", "whole")
+    run("vocode", "tokens.jsonl", "--speaker", "bert", "--half", "--predict-durations", "--audio", "half", failed=True)
+    run("vocode", "tokens.jsonl", "--speaker", "bert", "--predict-durations", "--audio", "whole", failed=True)
     for path in (tmp_path / "whole").iterdir():
         whole, half = soundfile.read(path)[0], soundfile.read(tmp_path / "half" / path.name)[0]
         assert len(whole) == len(half)  # durations stay in float32
@@ -79,12 +80,12 @@ def test_a_folder_becomes_tokens_and_speech_again(run, recordings, model_folder,
 def test_half_a_surrogate_pair_costs_its_line_alone(run, tmp_path):
     lines = [{"id": "a", "prompt": "the"}, {"id": "b\ud83d", "prompt": "the"}, {"id": "c", "prompt": "the \ud83d"}]
     options = ("--jsonl", "-", "--output", "text", "--max-new-tokens", "2")
-    found, _ = run("generate", *options, lines=lines)
+    found, _ = run("generate", *options, lines=lines, failed=True)
     told = {line["id"]: line.get("error", "") for line in found}
     assert told.keys() == {"a", "b\ud83d", "c"} and not told["a"] + told["b\ud83d"]
     assert "half a surrogate pair" in told["c"]
     for done in ("", "2 of 3 items were done before"):
-        _, printed = run("generate", *options, "--lines", "answers.jsonl", lines=lines)
+        _, printed = run("generate", *options, "--lines", "answers.jsonl", lines=lines, failed=True)
         assert done in printed
     written = (tmp_path / "answers.jsonl").read_text(encoding="utf-8")
     assert {json.loads(line)["id"] for line in written.splitlines()} == {"a", "b\ud83d", "c"}
@@ -105,7 +106,7 @@ def test_recordings_of_browsers_become_tokens_and_prompts(run):
 def test_items_whose_audio_is_no_file_do_not_end_the_run(run, recordings, tmp_path):
     lines = [{"id": "number", "audio": 5}, {"id": "none", "audio": None}, {"id": "good", "audio": "audio/0.wav"}]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    found, _ = run("tokenize", str(tmp_path / "in.jsonl"))
+    found, _ = run("tokenize", str(tmp_path / "in.jsonl"), failed=True)
     told = {line["id"]: line.get("error") for line in found}
     assert told == {
         "number": "audio must be a file, but is 5 instead",
@@ -116,11 +117,11 @@ def test_items_whose_audio_is_no_file_do_not_end_the_run(run, recordings, tmp_pa
 
 def test_a_run_goes_on_where_it_was(run, recordings, tmp_path):
     out = tmp_path / "tokens.jsonl"
-    run("tokenize", "audio/0.wav", "audio/broken.wav", "--out", out)
+    run("tokenize", "audio/0.wav", "audio/broken.wav", "--out", out, failed=True)
     first = out.read_text().splitlines()
     kept = next(line for line in first if "error" not in line)
     out.write_text(kept.replace('"seconds": 0.5', '"seconds": 99') + "\n" + '{"id": "audio/1.wav", "tok')  # cut off
-    run("tokenize", "audio", "--out", out)
+    run("tokenize", "audio", "--out", out, failed=True)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(lines) == 6 == len({line["id"] for line in lines})
     assert [line["seconds"] for line in lines if line["id"] == "audio/0.wav"] == [99]  # not made again
@@ -140,9 +141,9 @@ def test_a_run_of_which_nothing_comes_has_failed(recordings, tmp_path, monkeypat
 
 def test_what_was_done_before_is_told(run, recordings):
     run("tokenize", "audio/0.wav", "--out", "tokens.jsonl")
-    _, told = run("tokenize", "audio", "--out", "tokens.jsonl")
+    _, told = run("tokenize", "audio", "--out", "tokens.jsonl", failed=True)
     assert "1 of 6 items were done before; they stay as they are" in told
-    run("tokenize", "audio", "--out", "tokens.jsonl")  # what is broken now as before fails again
+    run("tokenize", "audio", "--out", "tokens.jsonl", failed=True)  # what is broken now as before fails again
 
 
 @pytest.mark.parametrize(
@@ -214,7 +215,7 @@ def test_what_cannot_be_spoken_does_not_end_the_run(run):
     items = [{"id": f"{number}", "tokens": "[Hu1][Hu2]", "durations": one} for number, one in enumerate(odd)]
     items += [{"id": "a/b", "tokens": "[Hu1]"}, {"id": "a-b", "tokens": "[Hu1]"}, {"id": "x" * 300, "tokens": "[Hu1]"}]
     items += [{"id": "words", "tokens": "hello [Hu1]"}]
-    found, told = run("vocode", "-", lines=items)
+    found, told = run("vocode", "-", lines=items, failed=True)
     lines = {line["id"]: line for line in found}
     assert "nothing else, but hold 'hello '" in lines["words"]["error"]
     assert "7 items could not be done" in told and all(
@@ -239,7 +240,7 @@ def test_scores_are_those_of_the_model(run, model_folder, recordings):
         {"id": "nowhere", "context": [{"audio": "nowhere.wav"}], "hypotheses": [[{"text": "ran"}]]},
         {"id": "same", "context": "[Text]the", "hypotheses": [""]},
     ]
-    found, told = run("score", "-", lines=items)
+    found, told = run("score", "-", lines=items, failed=True)
     lines = {line["id"]: line for line in found}
     assert "3 items could not be done" in told and all("error" in lines[name] for name in ("none", "nowhere", "same"))
     model = SpiritLM.from_pretrained(model_folder)
@@ -280,7 +281,7 @@ def test_many_prompts_have_their_answers(run, model_folder, tmp_path):
         {"id": "unknown", "prompt": "[Hu99]"},
     ]
     options = ("--jsonl", "-", "--output", "text", "--max-new-tokens", "8", "--num-samples", "2")
-    _, told = run("generate", *options, "--lines", "answers.jsonl", lines=prompts)
+    _, told = run("generate", *options, "--lines", "answers.jsonl", lines=prompts, failed=True)
     lines = {line["id"]: line for line in map(json.loads, (tmp_path / "answers.jsonl").read_text().splitlines())}
     assert "4 items could not be done" in told
     assert "output must be one of" in lines["odd"]["error"] and "[Hu99]" in lines["unknown"]["error"]

@@ -1,15 +1,20 @@
 """Both plans: every stage after those it needs, every command there, every configuration shipped."""
 
 import json
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from spiritlm_pl.cli.configs import find_config
+from spiritlm_pl.cli.configs import config_folder, find_config
 from spiritlm_pl.cli.main import COMMANDS, TRAINER_SUBCOMMANDS, find_command
 from spiritlm_pl.cli.overwriting import overwriting
 from spiritlm_pl.cli.parser import command_parser, parsed
-from spiritlm_pl.corpora.manifest import save_corpus
+from spiritlm_pl.cli.prepare.synthetic import stories
+from spiritlm_pl.corpora.manifest import iterate_cuts, save_corpus
 from spiritlm_pl.quickstart.expressive_report import (
     BASE,
     EXPRESSIVE,
@@ -19,7 +24,9 @@ from spiritlm_pl.quickstart.expressive_report import (
 )
 from spiritlm_pl.quickstart.plan import Variant, plan_file, quickstart_stages, variables
 from spiritlm_pl.quickstart.report import corpus_title, ending_line, write_report
+from spiritlm_pl.quickstart.run import what_next
 from spiritlm_pl.quickstart.stage import Stage
+from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
 
 VARIANTS = ("base", "expressive")
 
@@ -186,3 +193,30 @@ def test_expressive_figures_stand_beside_base(tmp_path: Path, monkeypatch: pytes
     write_expressive_report("quickstart/report")
     for name in ("report.png", "report_style.png"):
         assert Path("quickstart", name).stat().st_size > 5_000
+
+
+def texts_of(values: Any) -> Iterator[str]:
+    """Yield the texts that a configuration continues, at any depth."""
+    if isinstance(values, dict):
+        yield from values.get("texts") or () if isinstance(values.get("texts"), list) else ()
+        for value in values.values():
+            yield from texts_of(value)
+    elif isinstance(values, list):
+        for value in values:
+            yield from texts_of(value)
+
+
+def test_examples_are_written_as_the_stories_are(tmp_path: Path) -> None:
+    """The tokenizer that the quickstart trains has tokens for what its stories hold, and for nothing else."""
+    stories(str(tmp_path), count=40, num_jobs=1)
+    tokenizer = train_text_tokenizer(cut.supervisions[0].text for cut in iterate_cuts(tmp_path, "train"))
+    stages = [stage for variant in VARIANTS for stage in quickstart_stages(variant, "synthetic", 1.0, 100)]
+    commands = [list(words) for stage in stages for words in stage.commands]
+    commands += [shlex.split(line) for variant in VARIANTS for line in what_next(variant, "").splitlines()]
+    typed = [words[words.index("--text") + 1] for words in commands if "generate" in words and "--text" in words]
+    configs = config_folder().rglob("*quickstart*.yaml")
+    shown = [text for path in configs for text in texts_of(yaml.safe_load(path.read_text(encoding="utf-8")))]
+    assert len(typed) == 6 and len(shown) >= 3
+    assert {text: tokenizer.unknown_characters(text) for text in (*typed, *shown)} == dict.fromkeys(
+        (*typed, *shown), ""
+    )

@@ -58,35 +58,38 @@ def folder(
         num_jobs: number of processes; if not given, one per core.
         overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
     """
-    from spiritlm_pl.corpora.collect import collect
+    from spiritlm_pl.corpora.collect import check_settings, collect
     from spiritlm_pl.corpora.ingest import Rules
     from spiritlm_pl.corpora.sources.folder import read_folder
     from spiritlm_pl.corpora.sources.tables import read_table
 
     if table is not None and speaker_level is not None:
         raise ValueError("speaker_level must be given without a table, whose column speaker tells speakers, but is not")
+    settings: dict[str, Any] = {
+        "rules": Rules(
+            min_duration=min_duration,
+            max_duration=max_duration,
+            min_sample_rate=min_sample_rate,
+            spoken_text=spoken_text,
+        ),
+        "source": str(Path(table or audio).resolve()),
+        "seed": seed,
+        "validation_fraction": validation_fraction,
+        "test_fraction": test_fraction,
+        "arguments": {
+            "audio": str(Path(audio).resolve()),
+            "language": language,
+            "speaker_level": speaker_level,
+            "max_overlap": max_overlap,
+        },
+        "overwrite": overwrite,
+    }
+    check_settings(out, **settings)
     if table is not None:
         utterances, skipped = read_table(table, audio, language, max_overlap)
     else:
         utterances, skipped = read_folder(audio, language, speaker_level)
-    rules = Rules(
-        min_duration=min_duration, max_duration=max_duration, min_sample_rate=min_sample_rate, spoken_text=spoken_text
-    )
-    collect(
-        out,
-        utterances,
-        rules,
-        name=Path(out).name,
-        source=str(Path(table or audio).resolve()),
-        licence=licence,
-        skipped=skipped,
-        seed=seed,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        num_jobs=num_jobs,
-        arguments={"audio": audio, "language": language, "speaker_level": speaker_level, "max_overlap": max_overlap},
-        overwrite=overwrite,
-    )
+    collect(out, utterances, name=Path(out).name, licence=licence, skipped=skipped, num_jobs=num_jobs, **settings)
     report(out)
 
 
@@ -154,38 +157,44 @@ def lhotse_recipe(
         num_jobs: number of processes; if not given, one per core.
         overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
     """
-    from spiritlm_pl.corpora.collect import collect
+    from spiritlm_pl.corpora.collect import check_settings, collect
     from spiritlm_pl.corpora.ingest import Rules
     from spiritlm_pl.corpora.sources.lhotse_recipes import run_recipe
     from spiritlm_pl.corpora.sources.lhotse_source import utterances_of
     from spiritlm_pl.corpora.splitting import by_split
 
-    rules = Rules(
-        min_duration=min_duration, max_duration=max_duration, min_sample_rate=min_sample_rate, spoken_text=spoken_text
-    )
+    settings: dict[str, Any] = {
+        "rules": Rules(
+            min_duration=min_duration,
+            max_duration=max_duration,
+            min_sample_rate=min_sample_rate,
+            spoken_text=spoken_text,
+        ),
+        "source": str(Path(corpus).resolve()) if isinstance(corpus, str) else str(corpus),
+        "seed": seed,
+        "validation_fraction": validation_fraction,
+        "test_fraction": test_fraction,
+        "arguments": {
+            "recipe": recipe,
+            "options": options,
+            "channel": channel,
+            "language": language,
+            "max_overlap": max_overlap,
+        },
+        "overwrite": overwrite,
+    }
+    check_settings(out, **settings)
     with TemporaryDirectory() as scratch:
         parts, unread = run_recipe(recipe, corpus, options, scratch)
         utterances, unusable = utterances_of(parts, language, channel, scratch, max_overlap)
         collect(
             out,
             by_split(utterances),
-            rules,
             name=Path(out).name,
-            source=str(Path(corpus).resolve()) if isinstance(corpus, str) else str(corpus),
             licence=licence,
             skipped=[*unread, *unusable],
-            seed=seed,
-            validation_fraction=validation_fraction,
-            test_fraction=test_fraction,
             num_jobs=num_jobs,
-            arguments={
-                "recipe": recipe,
-                "options": options,
-                "channel": channel,
-                "language": language,
-                "max_overlap": max_overlap,
-            },
-            overwrite=overwrite,
+            **settings,
         )
     report(out)
 
@@ -242,7 +251,7 @@ def lhotse_manifest(
         num_jobs: number of processes; if not given, one per core.
         overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
     """
-    from spiritlm_pl.corpora.collect import collect
+    from spiritlm_pl.corpora.collect import check_settings, collect
     from spiritlm_pl.corpora.ingest import Rules, Utterance
     from spiritlm_pl.corpora.sources.kaldi import RECORDINGS_FILE, read_kaldi
     from spiritlm_pl.corpora.sources.lhotse_manifests import read_manifests
@@ -250,9 +259,26 @@ def lhotse_manifest(
     from spiritlm_pl.corpora.splitting import by_split
     from spiritlm_pl.runtime.left_over import temporary_folder
 
-    rules = Rules(
-        min_duration=min_duration, max_duration=max_duration, min_sample_rate=min_sample_rate, spoken_text=spoken_text
-    )
+    settings: dict[str, Any] = {
+        "rules": Rules(
+            min_duration=min_duration,
+            max_duration=max_duration,
+            min_sample_rate=min_sample_rate,
+            spoken_text=spoken_text,
+        ),
+        "source": str(Path(manifest).resolve()),
+        "seed": seed,
+        "validation_fraction": validation_fraction,
+        "test_fraction": test_fraction,
+        "arguments": {
+            "supervisions": None if supervisions is None else str(Path(supervisions).resolve()),
+            "channel": channel,
+            "language": language,
+            "max_overlap": max_overlap,
+        },
+        "overwrite": overwrite,
+    }
+    check_settings(out, **settings)
     disk = next(folder for folder in (Path(out).resolve(), *Path(out).resolve().parents) if folder.is_dir())
     with temporary_folder(disk / "shar") as scratch:  # on the disk of `out`: Shar audio may be large
         utterances: list[Utterance] | dict[str, list[Utterance]]
@@ -265,21 +291,10 @@ def lhotse_manifest(
         collect(
             out,
             utterances,
-            rules,
             name=name or Path(out).name,
-            source=str(Path(manifest).resolve()),
             licence=licence,
             skipped=skipped,
-            seed=seed,
-            validation_fraction=validation_fraction,
-            test_fraction=test_fraction,
             num_jobs=num_jobs,
-            arguments={
-                "supervisions": supervisions,
-                "channel": channel,
-                "language": language,
-                "max_overlap": max_overlap,
-            },
-            overwrite=overwrite,
+            **settings,
         )
     report(out)

@@ -166,7 +166,13 @@ def preferences(
             "benchmarks and endings of stories continue what is before them"
         )
     sources: dict[str, Any] = {
-        **{"source": str(source), "scorer": scorer, "benchmark": benchmark, "options": options, "template": template},
+        **{
+            "source": str(Path(source).resolve()),
+            "scorer": scorer,
+            "benchmark": benchmark,
+            "options": options,
+            "template": template,
+        },
         **{"split": split, "directions": directions, "prompt_seconds": prompt_seconds, "prompt_words": prompt_words},
         **{"first": first, "output": output, "seed": seed, "validation_fraction": validation_fraction},
         "rules": vars(rules),

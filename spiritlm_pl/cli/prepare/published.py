@@ -1,6 +1,7 @@
 """Commands that make corpora of a known layout, fetched from Debian or as their authors publish them."""
 
 from pathlib import Path
+from typing import Any
 
 from spiritlm_pl.cli.prepare.report import report
 
@@ -197,24 +198,20 @@ def emov_db(
         num_jobs: number of processes; if not given, one per core.
         overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
     """
-    from spiritlm_pl.corpora.collect import collect
+    from spiritlm_pl.corpora.collect import check_settings, collect
     from spiritlm_pl.corpora.ingest import Rules
     from spiritlm_pl.corpora.sources.emov_db import LICENCE, read_emov_db
 
+    settings: dict[str, Any] = {
+        "rules": Rules(min_duration=min_duration, max_duration=max_duration, spoken_text=spoken_text),
+        "source": f"EmoV-DB (OpenSLR 115) in {Path(corpus_dir).resolve()}",
+        "seed": seed,
+        "validation_fraction": validation_fraction,
+        "test_fraction": test_fraction,
+        "arguments": {"prompts": None if prompts is None else str(Path(prompts).resolve())},
+        "overwrite": overwrite,
+    }
+    check_settings(out, **settings)
     utterances, skipped = read_emov_db(corpus_dir, prompts)
-    collect(
-        out,
-        utterances,
-        Rules(min_duration=min_duration, max_duration=max_duration, spoken_text=spoken_text),
-        name=Path(out).name,
-        source=f"EmoV-DB (OpenSLR 115) in {Path(corpus_dir).resolve()}",
-        licence=LICENCE,
-        skipped=skipped,
-        seed=seed,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        num_jobs=num_jobs,
-        arguments={"prompts": prompts},
-        overwrite=overwrite,
-    )
+    collect(out, utterances, name=Path(out).name, licence=LICENCE, skipped=skipped, num_jobs=num_jobs, **settings)
     report(out)

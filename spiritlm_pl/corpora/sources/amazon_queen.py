@@ -195,13 +195,6 @@ def prepare_amazon_queen(
     """
     check_fractions(validation_fraction, test_fraction)
     out = Path(out)
-    data, notice = _read_source(Path(source) if source else None)
-    found = hashlib.sha256(data).hexdigest()
-    if found != ARCHIVE_SHA256 and not any_version:
-        raise ValueError(
-            f"{ARCHIVE} must have SHA-256 {ARCHIVE_SHA256} (package 1.0.0-9), but has {found} instead; "
-            "--any-version true takes it as it is"
-        )
     description: dict[str, Any] = {
         "name": out.name,
         "source": f"Debian package {PACKAGE}",
@@ -210,10 +203,18 @@ def prepare_amazon_queen(
             "seed": seed,
             "validation_fraction": validation_fraction,
             "test_fraction": test_fraction,
-            "archive_sha256": found,
             "characters": None if characters is None else list(characters),
         },
     }
+    check_corpus(out, description["source"], description["arguments"], overwrite)  # before the package is fetched
+    data, notice = _read_source(Path(source) if source else None)
+    found = hashlib.sha256(data).hexdigest()
+    if found != ARCHIVE_SHA256 and not any_version:
+        raise ValueError(
+            f"{ARCHIVE} must have SHA-256 {ARCHIVE_SHA256} (package 1.0.0-9), but has {found} instead; "
+            "--any-version true takes it as it is"
+        )
+    description["arguments"]["archive_sha256"] = found
     check_corpus(out, description["source"], description["arguments"], overwrite)
     files = read_archive(data)
     with tempfile.TemporaryDirectory() as folder, replaced_corpus(out):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from spiritlm_pl.contracts.skipped import Skipped
-from spiritlm_pl.corpora.collect import collect
+from spiritlm_pl.corpora.collect import check_settings, collect
 from spiritlm_pl.corpora.ingest import Rules, Utterance
 from spiritlm_pl.corpora.manifest import SPLITS
 from spiritlm_pl.corpora.sources.folder import audio_files
@@ -166,16 +166,14 @@ def prepare_expresso(
         FileNotFoundError: if a file of the layout is missing.
         ValueError: if a file is written in another way, or no utterance is usable.
     """
+    settings: dict[str, Any] = {
+        "rules": rules,
+        "source": f"Expresso in {Path(corpus_dir).resolve()}",
+        "arguments": {"longest_piece": longest_piece},
+        "overwrite": overwrite,
+    }
+    check_settings(out, **settings)
     utterances, skipped = read_expresso(corpus_dir, longest_piece)
     return collect(
-        out,
-        utterances,
-        rules,
-        name=Path(out).name,
-        source=f"Expresso in {Path(corpus_dir).resolve()}",
-        licence=LICENCE,
-        skipped=skipped,
-        num_jobs=num_jobs,
-        arguments={"longest_piece": longest_piece},
-        overwrite=overwrite,
+        out, utterances, name=Path(out).name, licence=LICENCE, skipped=skipped, num_jobs=num_jobs, **settings
     )

@@ -95,6 +95,11 @@ def prepare_prompts(
     """
     check_fractions(validation_fraction, test_fraction)
     out = Path(out)
+    description: dict[str, Any] = {
+        "source": "Debian packages " + ", ".join(PACKAGES),
+        "arguments": {"seed": seed, "validation_fraction": validation_fraction, "test_fraction": test_fraction},
+    }
+    check_corpus(out, **description, overwrite=overwrite)  # before the packages are fetched
     files, notice = _read_source(Path(source) if source else None)
     if TRANSCRIPTS not in files:
         raise PackageError(f"source must hold {TRANSCRIPTS}, but {source or PACKAGES} does not")
@@ -104,15 +109,7 @@ def prepare_prompts(
             f"prompts must have SHA-256 {CONTENT_SHA256} (version 1.6.1-1), but have {found} instead; "
             "--any-version true takes them as they are"
         )
-    description: dict[str, Any] = {
-        "source": "Debian packages " + ", ".join(PACKAGES),
-        "arguments": {
-            "seed": seed,
-            "validation_fraction": validation_fraction,
-            "test_fraction": test_fraction,
-            "content_sha256": found,
-        },
-    }
+    description["arguments"]["content_sha256"] = found
     check_corpus(out, **description, overwrite=overwrite)
     transcripts = parse_transcripts(gzip.decompress(files[TRANSCRIPTS]).decode("utf-8", "replace"))
     with tempfile.TemporaryDirectory() as folder, replaced_corpus(out):

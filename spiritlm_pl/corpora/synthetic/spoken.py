@@ -192,7 +192,7 @@ def speak_lines(
     check_corpus(out, description["source"], description.get("arguments", {}), overwrite)
     (out / "audio").mkdir(parents=True, exist_ok=True)
     (out / INFO_FILE).unlink(missing_ok=True)  # the audio of an earlier corpus will be overwritten
-    note_audio(out, (line.path for line in lines), surely=True)
+    note_audio(out, (line.path for line in lines))
     batches = [_Batch.of(out / SPOKEN, lines[start : start + BATCH]) for start in range(0, len(lines), BATCH)]
     _keep_only(out / SPOKEN, {batch.path.name for batch in batches})
     cuts: dict[str, list[MonoCut]] = {name: [] for name in SPLITS}

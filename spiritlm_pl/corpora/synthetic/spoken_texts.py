@@ -192,7 +192,7 @@ def speak_text(
             source=f"{' and '.join(_synthesizers(speakers))} reading {file.name}",
             licence="; ".join(_licences(speakers)),
             arguments={
-                "file": str(file),
+                "file": str(file.resolve()),
                 "seed": seed,
                 "voices": list(voices),
                 "held_out_voices": list(held_out_voices),
