@@ -1,6 +1,7 @@
 """Report of the quickstart: a table and a plot, with every figure beside its baseline or chance."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -195,7 +196,9 @@ def resynthesis_rows() -> list[Row]:
             )
         )
     if report:
-        rows.append(Row("vocoder", "F0 error, semitones", f"{report['f0_error_semitones']:.1f}", "originals 0"))
+        error = report["f0_error_semitones"]
+        told = "nothing voiced" if math.isnan(error) else f"{error:.1f}"
+        rows.append(Row("vocoder", "F0 error, semitones", told, "originals 0"))
     return rows
 
 

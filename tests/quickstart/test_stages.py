@@ -23,7 +23,7 @@ from spiritlm_pl.quickstart.expressive_report import (
     write_expressive_report,
 )
 from spiritlm_pl.quickstart.plan import Variant, plan_file, quickstart_stages, variables
-from spiritlm_pl.quickstart.report import corpus_title, ending_line, write_report
+from spiritlm_pl.quickstart.report import corpus_title, ending_line, resynthesis_rows, write_report
 from spiritlm_pl.quickstart.run import what_next
 from spiritlm_pl.quickstart.stage import Stage
 from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
@@ -220,3 +220,10 @@ def test_examples_are_written_as_the_stories_are(tmp_path: Path) -> None:
     assert {text: tokenizer.unknown_characters(text) for text in (*typed, *shown)} == dict.fromkeys(
         (*typed, *shown), ""
     )
+
+
+def test_a_resynthesis_without_voice_has_no_error_of_its_pitch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spiritlm_pl.quickstart.report.REPORTS", tmp_path)
+    for error, told in ((float("nan"), "nothing voiced"), (1.25, "1.2")):
+        (tmp_path / "resynthesis.json").write_text(json.dumps({"f0_error_semitones": error}))
+        assert [row.value for row in resynthesis_rows()] == [told]
