@@ -260,6 +260,16 @@ def test_an_unrelated_file_of_the_same_name_stays(tmp_path: Path) -> None:
     assert (out / "audio" / "a.wav").read_bytes() == before
 
 
+def test_a_file_with_the_name_of_what_is_spoken_stays(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    save_wav(out / "audio" / "story-0-000001.wav", NOISE, 22_050)
+    before = (out / "audio" / "story-0-000001.wav").read_bytes()
+    for _ in range(2):
+        stories(str(out), count=3, num_jobs=1)
+        assert (out / "audio" / "story-0-000001.wav").read_bytes() == before
+        assert len([*out.rglob("*.wav")]) == 4 and (out / "audio" / "story-0-000001%2.wav").is_file()
+
+
 def test_audio_of_a_corpus_without_a_list_is_its_own(tmp_path: Path) -> None:
     """An earlier version wrote none; what its manifests name is overwritten by the same again."""
     place, out = recordings(tmp_path / "in"), tmp_path / "out"

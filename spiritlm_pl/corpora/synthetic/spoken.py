@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from lhotse.serialization import deserialize_item
 from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, save_wav, to_mono
 from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, make_cut, save_corpus, write_jsonl
-from spiritlm_pl.corpora.replacing import check_corpus, drop_orphans, note_audio
+from spiritlm_pl.corpora.replacing import check_corpus, claim_audio, drop_orphans
 from spiritlm_pl.corpora.synthetic.espeak import UnsayableError, Voice, new_speaker, speaker
 from spiritlm_pl.corpora.synthetic.flite import PREFIX, FliteVoice, check_voice, flite_libraries, flite_speaker
 from spiritlm_pl.runtime.parallel import parallel_map
@@ -192,7 +192,8 @@ def speak_lines(
     check_corpus(out, description["source"], description.get("arguments", {}), overwrite)
     (out / "audio").mkdir(parents=True, exist_ok=True)
     (out / INFO_FILE).unlink(missing_ok=True)  # the audio of an earlier corpus will be overwritten
-    note_audio(out, (line.path for line in lines))
+    places = claim_audio(out, (line.path for line in lines), ())
+    lines = [replace(line, path=place) for line, place in zip(lines, places, strict=True)]
     batches = [_Batch.of(out / SPOKEN, lines[start : start + BATCH]) for start in range(0, len(lines), BATCH)]
     _keep_only(out / SPOKEN, {batch.path.name for batch in batches})
     cuts: dict[str, list[MonoCut]] = {name: [] for name in SPLITS}
