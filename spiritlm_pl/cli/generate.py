@@ -100,8 +100,9 @@ def generate(
 
     Each line of --jsonl holds a prompt, such as [{"text": "the cat"}, {"audio": "a.wav"}] or "[Text]the
     cat[Speech][Hu3]", and may also hold an id and an output. It may have messages (a role and a content each, as chat
-    servers read them) in place of the prompt. If a line cannot be answered, its output tells why, the others are
-    answered, and the exit status is 1.
+    servers read them) in place of the prompt. All lines are read first: one that is no JSON object, or repeats an id,
+    ends the command. If a line cannot be answered, its output tells why, the others are answered, and the exit status
+    is 1.
 
     Examples:
         spiritlm generate --text "The large language model" --output text

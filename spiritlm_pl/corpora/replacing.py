@@ -51,8 +51,10 @@ def check_corpus(folder: str | Path, source: str, arguments: Mapping[str, Any], 
         overwrite: whether to replace a corpus all the same.
 
     Raises:
-        ValueError: if a setting differs, without `overwrite`.
+        ValueError: if the path is no folder; if a setting differs, without `overwrite`.
     """
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise ValueError(f"out must be a folder, but {folder} is a file")
     info = None if overwrite else read_info(folder)
     if info is not None:
         made = {"source": info.get("source"), **info.get("arguments", {})}

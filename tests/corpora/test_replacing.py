@@ -326,3 +326,10 @@ def test_recordings_of_another_folder_are_another_corpus(tmp_path: Path) -> None
     folder(str(first), str(out), num_jobs=1)
     with pytest.raises(ValueError, match=f"was made with source {first} instead of {second}"):
         folder(str(second), str(out), num_jobs=1)
+
+
+def test_a_file_is_no_corpus(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine", encoding="utf-8")
+    with pytest.raises(ValueError, match="OUT must be a folder, but .*out is a file"):
+        run(["prepare", "stories", str(tmp_path / "out"), "--count", "20"])
+    assert (tmp_path / "out").read_text(encoding="utf-8") == "mine"

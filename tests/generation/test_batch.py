@@ -337,3 +337,12 @@ def test_null_counts_as_left_out():
 def test_wrong_messages_are_told(messages, reason):
     with pytest.raises(ValueError, match=reason):
         asked({"messages": messages}, "prompt", Vocabulary.spirit_lm(num_text=20, num_units=5))
+
+
+@pytest.mark.parametrize("piece", [{"text": 5}, {"text": None}, {"audio": 5}])
+def test_a_piece_of_a_prompt_that_is_no_text_is_told(run, piece):
+    ((name, value),) = piece.items()
+    rows, _ = run(
+        "generate", "--jsonl", "-", "--output", "text", "--device", "cpu", lines=[{"prompt": [piece]}], failed=True
+    )
+    assert rows[0]["error"] == f"{name} of a prompt must be a string, but is {value!r} instead"

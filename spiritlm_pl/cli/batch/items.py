@@ -112,7 +112,11 @@ def pieces(found: Any) -> "list[Piece] | str":
         return found
     if not isinstance(found, list) or not all(isinstance(one, dict) and set(one) in PROMPT_PIECES for one in found):
         raise ValueError(f"a prompt must be a string or a list of text and audio, but is {found!r} instead")
-    return [Text(str(one["text"])) if "text" in one else Speech(str(one["audio"])) for one in found]
+    for one in found:
+        for name, value in one.items():
+            if not isinstance(value, str):
+                raise ValueError(f"{name} of a prompt must be a string, but is {value!r} instead")
+    return [Text(one["text"]) if "text" in one else Speech(one["audio"]) for one in found]
 
 
 def asked(item: Item, key: str, vocabulary: "Vocabulary") -> "Prompting":
