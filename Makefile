@@ -2,7 +2,8 @@
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
-SLOW_ROOMS := tests/interop tests/modules tests/serve tests/test_configs.py tests/test_packaging.py
+SLOW_ROOMS := tests/benchmarks tests/callbacks tests/interop tests/modules tests/serve tests/storage tests/test_configs.py \
+  tests/test_packaging.py tests/test_warm_python.py tests/generation/test_starting.py
 INSTALLED := $(VENV)/.installed
 
 LATEST := .venv-latest
