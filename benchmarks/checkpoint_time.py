@@ -75,13 +75,13 @@ class TimedCheckpoint(PatientCheckpoint):
     def on_train_batch_end(self, *args: object, **named: object) -> None:
         """Save if it is time."""
         start = time.monotonic()
-        super().on_train_batch_end(*args, **named)  # type: ignore[arg-type]
+        super().on_train_batch_end(*args, **named)  # type: ignore[arg-type]  # passed on as they came
         self.seconds += time.monotonic() - start
 
     def on_train_end(self, *args: object) -> None:
         """Wait for the last one."""
         start = time.monotonic()
-        super().on_train_end(*args)  # type: ignore[arg-type]
+        super().on_train_end(*args)  # type: ignore[arg-type]  # passed on as they came
         self.seconds += time.monotonic() - start
 
 

@@ -65,7 +65,7 @@ class BothSpellings:
     def add_argument(self, *names: str, **settings: Any) -> Action:
         """Add an argument under both spellings of its name."""
         others = [name.replace("_", "-") for name in names if name.startswith("--") and "_" in name]
-        action: Action = super().add_argument(*names, *others, **settings)  # type: ignore[misc]
+        action: Action = super().add_argument(*names, *others, **settings)  # type: ignore[misc]  # of a parser
         action.option_strings = sorted(action.option_strings, key=lambda name: "_" in name and "." not in name)
         return action
 

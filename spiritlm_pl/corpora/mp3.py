@@ -173,7 +173,7 @@ class _Stretches(io.RawIOBase):
         self._position = max(0, base + offset)
         return self._position
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # the type of its buffer is in stubs alone
         place = bisect_right(self._ends, self._position)
         if place == len(self._ends):
             return 0

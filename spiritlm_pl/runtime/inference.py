@@ -24,11 +24,19 @@ def fold_weight_norm(network: nn.Module) -> None:
             if is_parametrized(module, "weight"):
                 device, dtype = (first := next(module.parameters())).device, first.dtype
                 module.cpu().double()
+                _own_class(module)
                 remove_parametrizations(module, "weight")
                 module.to(dtype).to(device)
                 weight = module.get_buffer("weight")  # as torch computes it without gradients
                 del module.weight
                 module.register_parameter("weight", nn.Parameter(weight, requires_grad=False))
+
+
+def _own_class(module: nn.Module) -> None:
+    """Give a parametrised module a class of its own: copies share one, from which removing takes the weight of all."""
+    shared = type(module)
+    content = {name: value for name, value in vars(shared).items() if name not in ("__dict__", "__weakref__")}
+    module.__class__ = type(shared.__name__, shared.__bases__, content)
 
 
 class ChannelsLastConv1d(nn.Conv1d):

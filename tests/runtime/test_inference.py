@@ -80,3 +80,18 @@ def test_folds_on_the_cpu_and_moves_the_weights_back(mode: Any, monkeypatch: pyt
     found = {name: (weight.device.type, weight.dtype) for name, weight in network.named_parameters()}
     assert found == {"weight": ("meta", torch.float32), "bias": ("meta", torch.float32)}
     assert not network.weight.requires_grad
+
+
+@pytest.mark.parametrize("folded", ["copy", "original"])
+def test_folding_a_copy_leaves_the_other_as_it_is(folded):
+    original = nn.Sequential(weight_norm(nn.Conv1d(4, 4, 3)))
+    copied = copy.deepcopy(original)
+    one, other = (copied, original) if folded == "copy" else (original, copied)
+    waveforms = torch.randn(1, 4, 10)
+    expected = other(waveforms)
+    fold_weight_norm(one)
+    assert torch.equal(other(waveforms), expected) and list(other.state_dict()) != list(one.state_dict())
+    torch.testing.assert_close(one(waveforms), expected)
+    other(waveforms).sum().backward()
+    fold_weight_norm(other)
+    assert torch.equal(other(waveforms), one(waveforms))
