@@ -12,6 +12,8 @@ import multiprocessing
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import Any
 
 import lightning
@@ -185,15 +187,15 @@ def litgpt(values: dict[str, Any], rows: Rows, bf16: bool) -> float:
 
 
 def apart(run: Callable[[], float]) -> float:
-    """Run in a process of its own, since training changes how its process keeps memory."""
-    context = multiprocessing.get_context("fork")
-    found = context.SimpleQueue()
-    process = context.Process(target=lambda: found.put(run()))
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise RuntimeError(f"a contestant ended with exit status {process.exitcode}")
-    return float(found.get())
+    """Run in a fresh process, since training changes how a process keeps memory, and a forked one may not compile."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, _begin, (torch.get_num_threads(),)) as pool:
+        return pool.submit(run).result()
+
+
+def _begin(threads: int) -> None:
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(threads)
 
 
 def _packed(batch: TokenBatch) -> dict[str, torch.Tensor]:
@@ -225,7 +227,6 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--litgpt", action="store_true", help="add litgpt, which must be installed")
     options = parser.parse_args()
-    warnings.simplefilter("ignore")
     torch.set_num_threads(options.threads)
     values = {
         "model_type": "llama",
@@ -237,12 +238,12 @@ def main() -> None:
     }
     rows, bf16 = Rows(options.rows, options.length, options.document, options.steps), options.precision == "bf16"
     runs = {
-        "spiritlm-pl, packed rows": lambda: ours(values, rows, bf16),
-        "transformers Trainer, packed rows": lambda: theirs(values, rows, bf16, padded=False),
-        "transformers Trainer, padded documents": lambda: theirs(values, rows, bf16, padded=True),
+        "spiritlm-pl, packed rows": partial(ours, values, rows, bf16),
+        "transformers Trainer, packed rows": partial(theirs, values, rows, bf16, padded=False),
+        "transformers Trainer, padded documents": partial(theirs, values, rows, bf16, padded=True),
     }
     if options.litgpt:
-        runs["litgpt, compiled, whole rows"] = lambda: litgpt(values, rows, bf16)
+        runs["litgpt, compiled, whole rows"] = partial(litgpt, values, rows, bf16)
     best = dict.fromkeys(runs, 0.0)
     for _ in range(options.repeats):  # in turn, so that other work on the machine hits all alike
         for name, run in runs.items():

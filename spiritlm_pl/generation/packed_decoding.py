@@ -1,12 +1,11 @@
 """Decoding with packed weights, one token of every row at a time: `generate` of `transformers` for models like Llama.
 
-The packed weights of `spiritlm_pl.generation.packed_weights` serve the steps, and read short prompts, for which they
-are faster, too; a model's own `forward`, where there is one, reads long and padded ones. Keys and values are kept in
-float32, in which attention of single queries is faster than in bfloat16. Room for them grows with the answer, for few
-answers are as long as they may be. Only the rows of allowed tokens of the output layer are computed.
+The packed weights of `spiritlm_pl.generation.packed_weights` serve the steps, and read the prompts as well, but those
+that a function is given for. Room for keys and values grows with the answer, for few answers are as long as they may
+be. Only the rows of allowed tokens of the output layer are computed.
 
-Shapes: B batch, N tokens so far, T places of the cache, H heads, K key-value heads, G = H / K, E head dimension, V rows
-of the embedding.
+Shapes: B batch, N tokens so far, T places of the prompts, H heads, K key-value heads, G = H / K, E head dimension, V
+rows of the embedding.
 """
 
 from collections.abc import Callable
@@ -16,12 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spiritlm_pl.generation.key_values import KeyValues
 from spiritlm_pl.generation.logits import Processors
 from spiritlm_pl.generation.packed_weights import PackedLayer, PackedModel, rotated, signed
 from spiritlm_pl.generation.stopping import OwnEnds
 
 MOST_MEMORY = 0.5  # share of the free memory that packed weights may take, and that keys and values may
-LEAST_ROOM = 256  # tokens for which there is room at first
+POSITIONS = 256  # whose rotation is computed at once
 # From prompts (B, T) to the logits (B, V) that follow them, and keys and values (B, K, T, E) of each layer.
 Reader = Callable[[Tensor], tuple[Tensor, list[Tensor], list[Tensor]]]
 
@@ -53,20 +53,23 @@ class PackedDecoding:
         few = 2 * int(allowed.sum()) < len(allowed)
         self.allowed = allowed.nonzero().squeeze(1) if few else None
         self.num_rows = len(allowed)
-        self.bias: Tensor | None = None  # (B, 1, 1, T), minus infinity where there is padding
+        self.bias: Tensor | None = None  # (B, 1, 1, T + room), minus infinity where there is padding
         if not bool(mask.all()):
             seen = F.pad(mask, (0, room), value=True)
             self.bias = torch.zeros(seen.shape).masked_fill_(~seen, -torch.inf)[:, None, None]
-        self.keys: list[Tensor] = []  # of each layer (B, K, T, E), with room for some of the tokens that come
-        self.values: list[Tensor] = []
+        self.states: list[KeyValues] = []  # of each layer
+        self.rotations = 0  # steps whose rotation was computed
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor) -> Tensor:
         """Compute the logits (B, V) in float32 that follow tokens (B, N), one more at each call, after the prompts."""
-        if self.keys:
+        if self.states:
             return self._next(tokens[:, -1], tokens.shape[1] - 1)
         self.head = self.packed.head(self.allowed)
-        logits, self.keys, self.values = (self.read or self._read)(tokens)
+        logits, keys, values = (self.read or self._read)(tokens)
+        self.read = None  # it may hold keys and values, which would then be there twice
+        for _ in self.packed.layers:
+            self.states.append(KeyValues(keys.pop(0), values.pop(0), self.room))
         return logits.float()
 
     def _read(self, prompts: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
@@ -74,25 +77,22 @@ class PackedDecoding:
         hidden, keys, values = read_prompts(self.packed, prompts, self.mask)
         return self._logits(hidden), keys, values
 
-    def _grow(self, step: int) -> None:
-        """Double the room of new tokens when it holds as many as the number of this step, and rotate its positions."""
-        more = min(max(step, LEAST_ROOM), self.room - step)
-        for states in (self.keys, self.values):
-            for number, held in enumerate(states):  # one by one, so that only one is there twice
-                states[number] = _with_room(held, more)
-        self.grown = step
-        positions = self.mask.sum(1, keepdim=True) + torch.arange(step, step + more)
+    def _rotate(self, step: int) -> None:
+        """Compute the rotation of this step and some that follow."""
+        self.rotations = min(step + POSITIONS, self.room)
+        positions = self.mask.sum(1, keepdim=True) + torch.arange(step, self.rotations)
         cos, sin = self.packed.rotation(positions)
         self.cos = cos.transpose(0, 1).unsqueeze(2).contiguous()  # (steps, B, 1, E)
         self.sin = signed(sin).transpose(0, 1).unsqueeze(2).contiguous()
 
     def _next(self, tokens: Tensor, place: int) -> Tensor:
-        """Compute the logits (B, V) that follow tokens (B,) at a place of the cache."""
-        if place == self.keys[0].shape[2]:
-            self._grow(place - self.mask.shape[1])
+        """Compute the logits (B, V) that follow tokens (B,) at a place of the sequences."""
+        step = place - self.mask.shape[1]
+        if step == self.rotations:
+            self._rotate(step)
         hidden: Tensor = self.packed.embedding(tokens)
-        for number, layer in enumerate(self.packed.layers):
-            attended = self._attend(number, layer, layer.inputs(layer.norm(hidden)), place)
+        for layer, states in zip(self.packed.layers, self.states, strict=True):
+            attended = self._attend(states, layer, layer.inputs(layer.norm(hidden)), place)
             hidden = layer.feed_forward(layer.output(attended, hidden))
         return self._logits(hidden)
 
@@ -105,29 +105,16 @@ class PackedDecoding:
         whole[:, self.allowed] = found
         return whole
 
-    def _attend(self, number: int, layer: PackedLayer, inputs: Tensor, place: int) -> Tensor:
+    def _attend(self, states: KeyValues, layer: PackedLayer, inputs: Tensor, place: int) -> Tensor:
         """Attend from queries, keys and values (B, (H + 2 K) E) to all places so far, and return (B, H E)."""
-        step = place - self.mask.shape[1] - self.grown
+        step = (place - self.mask.shape[1]) % POSITIONS
         heads = inputs.view(len(inputs), -1, layer.size)
         turned, value = heads[:, : -layer.groups], heads[:, -layer.groups :]
         turned = rotated(turned, self.cos[step], self.sin[step])
-        keys, values = self.keys[number], self.values[number]
-        keys[:, :, place], values[:, :, place] = turned[:, layer.heads :], value
+        states.append(turned[:, layer.heads :], value)
         query = turned[:, : layer.heads].unflatten(1, (layer.groups, -1)).float()  # (B, K, G, E)
-        seen = slice(place + 1)
-        bias = None if self.bias is None else self.bias[..., seen]
-        attended = F.scaled_dot_product_attention(
-            query, keys[:, :, seen], values[:, :, seen], attn_mask=bias, scale=layer.scale
-        )
-        return attended.to(inputs.dtype).flatten(1)
-
-
-def _with_room(states: Tensor, room: int) -> Tensor:
-    """Copy states (B, K, T, E) to a float32 tensor with room for more tokens, whose memory is used as they come."""
-    batch, heads, length, size = states.shape
-    whole = torch.empty(batch, heads, length + room, size)
-    whole[:, :, :length] = states
-    return whole
+        bias = None if self.bias is None else self.bias[..., : place + 1]
+        return states.attend(query, bias, layer.scale).to(inputs.dtype).flatten(1)
 
 
 def read_prompts(packed: PackedModel, prompts: Tensor, mask: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:

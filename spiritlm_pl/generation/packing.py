@@ -56,7 +56,7 @@ CODE = (
 )
 
 Fingerprint = tuple[object, ...]
-MOST_READ = 256  # tokens of prompts that packed weights read; they are hardly faster beyond that
+MOST_PAIRS = 2**26  # of places of padded prompts that packed weights read, since their mask takes a byte for each
 _packed: "weakref.WeakKeyDictionary[PreTrainedModel, tuple[Fingerprint, PackedModel]]" = weakref.WeakKeyDictionary()
 _fixed: "weakref.WeakSet[PreTrainedModel]" = weakref.WeakSet()
 
@@ -163,14 +163,14 @@ def _linear(*layers: nn.Linear) -> PackedLinear:
 
 
 def own_reader(model: PreTrainedModel, mask: Tensor, cache: DynamicCache | None = None) -> Reader | None:
-    """Return a function that reads prompts by the model's own `forward`; None where packed weights are faster.
+    """Return a function that reads prompts by the model's own `forward`; None where packed weights read them.
 
     Args:
         model: model.
         mask: places of the prompts (B, T), padded on the left, True where there is a token.
         cache: states of the first places of the prompts; None for none.
     """
-    if cache is None and mask.numel() <= MOST_READ and bool(mask.all()):
+    if cache is None and (mask.numel() * mask.shape[1] <= MOST_PAIRS or bool(mask.all())):
         return None
     states: DynamicCache = DynamicCache(config=model.config) if cache is None else cache
 

@@ -15,6 +15,7 @@ from transformers import DynamicCache, PreTrainedModel
 from spiritlm_pl.lm import probe
 from spiritlm_pl.lm.padding import left_pad, right_pad
 from spiritlm_pl.lm.positions import same_rotary_factors
+from spiritlm_pl.runtime.onednn_linear import onednn_products
 
 Tokens = Sequence[int]
 Branches = tuple[Tokens, Sequence[Tokens]]  # a context and its continuations
@@ -49,7 +50,8 @@ def log_likelihoods(
     for turn in range(-(-len(batches) // world_size)):
         number = turn * world_size + rank
         batch = batches[min(number, len(batches) - 1)]
-        values = _score(model, [sequences[index] for index in batch])
+        with onednn_products(model):
+            values = _score(model, [sequences[index] for index in batch])
         if number < len(batches):
             scores[batch] = values
     if world_size > 1:
@@ -160,7 +162,8 @@ def token_log_likelihoods(
             for place, (context, _) in enumerate(items)
             if (score is _shared) == (sharing and len(context) >= SHORTEST_SHARED)
         ]
-        scores = score(model, [items[place] for place in places], batch_tokens, allowed, with_context)
+        with onednn_products(model):
+            scores = score(model, [items[place] for place in places], batch_tokens, allowed, with_context)
         found.update(zip(places, scores, strict=True))
     return [found[place] for place in range(len(items))]
 

@@ -6,6 +6,8 @@ torch gives products in float32 to MKL, which reaches half of what oneDNN in the
 Shapes: B rows, D input size, O output size.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -32,11 +34,25 @@ def use_onednn(network: nn.Module) -> None:
 
     Names and weights of the layers stay as they are.
     """
-    if not _has_products():
-        return
-    for module in network.modules():
-        if type(module) is nn.Linear:
-            module.__class__ = OneDNNLinear
+    for module in _linear_layers(network):
+        module.__class__ = OneDNNLinear
+
+
+@contextmanager
+def onednn_products(network: nn.Module) -> Iterator[None]:
+    """Let oneDNN compute the linear layers of a network for as long as the context lasts; they must not be replaced."""
+    layers = _linear_layers(network)
+    for module in layers:
+        module.__class__ = OneDNNLinear
+    try:
+        yield
+    finally:
+        for module in layers:
+            module.__class__ = nn.Linear
+
+
+def _linear_layers(network: nn.Module) -> list[nn.Module]:
+    return [module for module in network.modules() if type(module) is nn.Linear] if _has_products() else []
 
 
 @cache

@@ -14,7 +14,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from spiritlm_pl.adapters.rows import TrainedRows
-from spiritlm_pl.generation import GenerationSettings, network_decoding, packed_decoding, packing
+from spiritlm_pl.generation import GenerationSettings, key_values, network_decoding, packed_decoding, packing
+from spiritlm_pl.generation.key_values import KeyValues
 from spiritlm_pl.generation.packed_decoding import PackedDecoding
 from spiritlm_pl.generation.packing import can_be_packed, fingerprint, own_reader, packed_model
 from spiritlm_pl.generation.sampling import continue_tokens
@@ -153,24 +154,36 @@ def test_a_part_that_changes_without_a_weight_is_packed_anew(monkeypatch: pytest
 
 @pytest.mark.parametrize(("family", "values"), FAMILIES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_short_prompts_without_padding_are_read_by_packed_weights(
-    family: str, values: dict[str, Any], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("padded", [False, True])
+def test_prompts_are_read_by_packed_weights(
+    family: str, values: dict[str, Any], dtype: torch.dtype, padded: bool
 ) -> None:
     model = network(family, **values).to(dtype)
     found = packed_model(model)
     assert found is not None
     rows = torch.randint(3, 60, (2, 11), generator=torch.Generator().manual_seed(0))
     everything = torch.ones(VOCABULARY.num_rows, dtype=torch.bool)
+    mask = torch.ones_like(rows[:, :9], dtype=torch.bool)
+    mask[1, :3] = not padded
     logits = []
-    for most in (18, 17):  # tokens of both prompts, and fewer
-        monkeypatch.setattr(packing, "MOST_READ", most)
-        mask = torch.ones_like(rows[:, :9], dtype=torch.bool)
-        read = own_reader(model, mask)
-        assert (read is None) == (most == 18)
+    for cache in (None, DynamicCache(config=model.config)):  # the second is for the model's own forward
+        read = own_reader(model, mask, cache)
+        assert (read is None) == (cache is None)
         decoding = PackedDecoding(found, mask, 2, everything, read)
         logits.append(torch.stack([decoding(rows[:, :length]) for length in (9, 10, 11)]))
     scale = float(logits[0].std())
     torch.testing.assert_close(*logits, atol=scale * (1e-4 if dtype == torch.float32 else 0.2), rtol=0)
+
+
+def test_long_padded_prompts_are_left_to_the_forward_whose_mask_is_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    mask = torch.ones(2, 9, dtype=torch.bool)
+    monkeypatch.setattr(packing, "MOST_PAIRS", 2 * 9 * 9 - 1)
+    assert own_reader(model, mask) is None
+    mask[1, 0] = False
+    assert own_reader(model, mask) is not None
+    monkeypatch.setattr(packing, "MOST_PAIRS", 2 * 9 * 9)
+    assert own_reader(model, mask) is None
 
 
 def test_weights_that_never_change_are_packed_at_the_promise_and_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,13 +250,38 @@ def test_a_cache_that_holds_a_beginning_is_gone_on_with() -> None:
     torch.testing.assert_close(rest(more), whole(more))
 
 
-@pytest.mark.parametrize("least", [1, 7])
-def test_answers_are_the_same_when_room_grows(least: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("places", "size"), [(1, 0), (7, 0), (1, 4_000), (32, 10_000)])
+def test_answers_are_the_same_whatever_the_pieces(places: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model = network()
-    monkeypatch.setattr(packed_decoding, "LEAST_ROOM", least)
+    monkeypatch.setattr(key_values, "LEAST_PLACES", places)
+    monkeypatch.setattr(key_values, "LEAST_BYTES", size)
+    monkeypatch.setattr(packed_decoding, "POSITIONS", 1 + size % 7)
     ours = answers(model), answers(model, greedy=False, top_p=0.9)
     monkeypatch.setattr(network_decoding, "packed_model", lambda model: None)
     assert ours == (answers(model), answers(model, greedy=False, top_p=0.9))
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("prompt", [1, 5])
+def test_attention_to_pieces_is_that_to_the_whole(prompt: int, padded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_values, "LEAST_PLACES", 3)
+    monkeypatch.setattr(key_values, "LEAST_BYTES", 0)
+    generator = torch.Generator().manual_seed(0)
+    keys, values = torch.randn(2, 4, 2, 16, 8, generator=generator)  # rows, heads, places, size of a head
+    states = KeyValues(keys[:, :, :prompt], values[:, :, :prompt], 16 - prompt)
+    bias = torch.zeros(4, 1, 1, 16)
+    bias[1:, ..., :1] = -torch.inf if padded else 0.0
+    for place in range(prompt, 16):
+        states.append(keys[:, :, place], values[:, :, place])
+        query = torch.randn(4, 2, 3, 8, generator=generator)
+        seen = slice(place + 1)
+        found = states.attend(query, bias[..., seen], 0.3)
+        expected = torch.nn.functional.scaled_dot_product_attention(
+            query, keys[:, :, seen], values[:, :, seen], attn_mask=bias[..., seen], scale=0.3
+        )
+        torch.testing.assert_close(found, expected)
+    assert len(states.pieces) == 5
+    assert sum(held.shape[2] for held, _ in states.pieces) == 16
 
 
 def test_keys_and_values_are_freed_with_the_answer() -> None:
@@ -256,14 +294,14 @@ def test_keys_and_values_are_freed_with_the_answer() -> None:
     try:
         decoding = PackedDecoding(found, mask, 1, everything)
         decoding(tokens)
-        kept = weakref.ref(decoding.keys[0])
+        kept = weakref.ref(decoding.states[0])
         del decoding
         assert kept() is None
     finally:
         gc.enable()
 
 
-def test_memory_grows_with_the_answer_and_not_with_its_limit() -> None:
+def test_memory_grows_with_the_answer_and_not_with_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     model = network()
     found = packed_model(model)
     assert found is not None
@@ -271,12 +309,12 @@ def test_memory_grows_with_the_answer_and_not_with_its_limit() -> None:
     everything = torch.ones(VOCABULARY.num_rows, dtype=torch.bool)
     decoding = PackedDecoding(found, mask, 100_000, everything, own_reader(model, mask))
     places = []
-    for _ in range(packed_decoding.LEAST_ROOM + 2):
+    monkeypatch.setattr(key_values, "LEAST_BYTES", 64 * 3 * 2 * 16 * 4)  # of 64 places of 3 rows, 2 heads of 16
+    for _ in range(packed_decoding.POSITIONS + 2):
         tokens = torch.cat([tokens, decoding(tokens).argmax(-1, keepdim=True)], 1)
-        places.append(decoding.keys[0].shape[2] - mask.shape[1])
-    assert places == [0] + [256] * 256 + [512]
+        places.append(sum(keys.shape[2] for keys, _ in decoding.states[0].pieces) - mask.shape[1])
+    assert places == [0] + [64] * 64 + [128] * 64 + [192] * 64 + [256] * 64 + [320]
     assert all(len(each) <= 256 for each in (decoding.cos, decoding.sin))
-    assert {states.shape[2] for states in decoding.keys + decoding.values} == {mask.shape[1] + 512}
 
 
 def test_keys_and_values_beyond_the_free_memory_are_left_to_generate(monkeypatch: pytest.MonkeyPatch) -> None:

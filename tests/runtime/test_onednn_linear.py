@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from spiritlm_pl.runtime.onednn_linear import OneDNNLinear, use_onednn
+from spiritlm_pl.runtime.onednn_linear import OneDNNLinear, onednn_products, use_onednn
 from spiritlm_pl.runtime.packed_linear import has_products
 
 needs_products = pytest.mark.skipif(not has_products(torch.float32), reason="torch was built without these products")
@@ -70,3 +70,18 @@ def test_subclasses_keep_their_own_way() -> None:
     network = nn.Sequential(Other(2, 2))
     use_onednn(network)
     assert type(network[0]) is Other
+
+
+@needs_products
+def test_a_network_is_as_it_was_after_the_context_and_after_an_error_in_it() -> None:
+    network = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8))
+    rows = torch.randn(3, 8)
+    expected = network(rows)
+    with pytest.raises(KeyError), onednn_products(network):
+        assert [type(layer) for layer in network] == [OneDNNLinear, nn.Tanh, OneDNNLinear]
+        torch.testing.assert_close(network(rows), expected)
+        with onednn_products(network):  # another thread may score beside
+            pass
+        assert type(network[0]) is OneDNNLinear
+        raise KeyError
+    assert [type(layer) for layer in network] == [nn.Linear, nn.Tanh, nn.Linear]
