@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spiritlm_pl.contracts.speech_tokenizer import Units
+from spiritlm_pl.runtime.onednn_linear import use_onednn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,7 @@ class MLPQuantizer(nn.Module):
             nn.LeakyReLU(),
             nn.Linear(second, config.num_units + 1),
         )
+        use_onednn(self)
 
     @property
     def num_units(self) -> int:

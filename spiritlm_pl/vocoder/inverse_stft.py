@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spiritlm_pl.runtime.inference import ChannelsLastConv1d
+from spiritlm_pl.runtime.onednn_linear import use_onednn
 from spiritlm_pl.vocoder.config import VocoderConfig
 from spiritlm_pl.vocoder.parts import Part, upsampled, with_reach
 from spiritlm_pl.vocoder.vocoder import Vocoder
@@ -175,3 +176,4 @@ class InverseSTFTVocoder(Vocoder):
         """Build the layers."""
         super().__init__(config)
         self.generator = InverseSTFTGenerator(config)
+        use_onednn(self.generator)
