@@ -1,9 +1,11 @@
 """CPU time and memory of building blocks, with another version of this package beside it in turn, on the same inputs.
 
     python benchmarks/build_blocks.py --utterances 20000 --other ../spiritlm-pl-before
+    python benchmarks/build_blocks.py --utterances 200000 --processes 1 2
 
 Utterances are made up: 11 s, 32 words of 20,000, 209 units each. Every build runs in a process of its own, after one of
 1,000 utterances that imports what is needed; its CPU time and its peak are printed, and the ratio of the versions.
+`--processes` builds with each of these numbers of processes in turn, and prints seconds by the clock and their ratio.
 """
 
 import argparse
@@ -26,12 +28,13 @@ LAYOUT = SpeechLayout.spirit_lm(num_units=501, frame_rate=25.0)
 BUILD = """
 import json, resource, sys, time
 from spiritlm_pl.data.build_blocks import build_blocks
-warm, units, tokenizer, out = sys.argv[1:]
+warm, units, tokenizer, out, jobs = sys.argv[1:]
 build_blocks([warm], tokenizer, out + "_warm", splits=("train",))
-start = time.process_time()
-build_blocks([units], tokenizer, out, splits=("train",))
+start, began = time.process_time(), time.perf_counter()
+build_blocks([units], tokenizer, out, splits=("train",), **({"num_jobs": int(jobs)} if int(jobs) else {}))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps({"cpu_seconds": time.process_time() - start, "peak_mib": peak // 1024}))
+seconds = {"cpu_seconds": time.process_time() - start, "seconds": time.perf_counter() - began}
+print(json.dumps(seconds | {"peak_mib": peak // 1024}))
 """
 
 
@@ -60,13 +63,27 @@ def _utterance(name: str, lexicon: list[str], chances: np.ndarray, generator: np
     )
 
 
-def build(tree: Path, *arguments: Path) -> dict[str, float]:
-    """Build blocks in a new process with the package of a folder."""
+def build(tree: Path, *arguments: Path, jobs: int = 0) -> dict[str, float]:
+    """Build blocks in a new process with the package of a folder, and in `jobs` processes unless this is 0."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", BUILD, *map(str, arguments)]
+    command = [sys.executable, "-c", BUILD, *map(str, arguments), str(jobs)]
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def compare_processes(options: argparse.Namespace, folder: Path) -> None:
+    """Build in each number of processes in turn, and print seconds by the clock."""
+    tree = Path(__file__).resolve().parents[1]
+    best: dict[int, float] = {}
+    for turn in range(options.repeats):
+        for jobs in options.processes:
+            out = folder / f"out_{turn}_{jobs}"
+            found = build(tree, folder / "warm", folder / "units", folder / "text", out, jobs=jobs)
+            best[jobs] = min(best.get(jobs, float("inf")), found["seconds"])
+            print(f"{jobs} processes{found['seconds']:8.2f} s", flush=True)
+    for jobs, seconds in best.items():
+        print(f"{jobs} processes: {best[options.processes[0]] / seconds:.2f} times the first")
 
 
 def main() -> None:
@@ -75,6 +92,7 @@ def main() -> None:
     parser.add_argument("--utterances", type=int, default=20_000)
     parser.add_argument("--other", type=Path, help="folder of another version of the package")
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--processes", type=int, nargs="+", help="numbers of processes to compare")
     options = parser.parse_args()
     generator = np.random.default_rng(0)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
@@ -87,6 +105,9 @@ def main() -> None:
         write_units(folder / "units", options.utterances, lexicon, generator)
         train_text_tokenizer([" ".join(generator.choice(lexicon, 20)) for _ in range(3000)], 4000).save(folder / "text")
         best: dict[str, float] = {}
+        if options.processes:
+            compare_processes(options, folder)
+            return
         for _ in range(options.repeats):
             for name, tree in versions.items():
                 found = build(tree, folder / "warm", folder / "units", folder / "text", folder / "out")
