@@ -30,6 +30,7 @@ from spiritlm_pl.data.mixture import Mixture
 from spiritlm_pl.data.stream import TokenStream
 from spiritlm_pl.data.turns import LONGEST_TABLE
 from spiritlm_pl.data.unit_corpus import TOKENIZER
+from spiritlm_pl.datamodules.held_out import is_validated, warn_of_no_validation
 from spiritlm_pl.datamodules.token_rows import processed_by, share_of
 from spiritlm_pl.runtime.model_description import TEMPLATES
 from spiritlm_pl.storage.places import Place, place
@@ -167,6 +168,12 @@ class InterleavedDataModule(LightningDataModule):
         """Read the manifests, and check that they fit together and have the expected vocabulary."""
         if stage == "fit":
             self._train_mixture()
+            if is_validated(self) and not self.val_streams:
+                warn_of_no_validation(
+                    f"streams must have blocks of the split 'validation', but none of {', '.join(self.streams)} has",
+                    "build them from corpora prepared with a larger --validation-fraction, or from text with a larger "
+                    "--text-validation",
+                )
         vocabulary = self.vocabulary
         _ = self.text_fingerprint
         self._check_units()

@@ -11,6 +11,7 @@ from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 
 from spiritlm_pl.data.blocks import token_dtype
+from spiritlm_pl.datamodules.held_out import is_validated, warn_of_no_validation
 from spiritlm_pl.datamodules.token_rows import processed_by, share_of
 from spiritlm_pl.preferences.folder import PreferenceManifest, read_manifest, read_pairs
 from spiritlm_pl.preferences.loading import HeldOutPairLoader, PairLoader, PairSource
@@ -125,6 +126,12 @@ class PreferenceDataModule(LightningDataModule):
         if stage == "fit" and not len(self._pairs["train"]):
             told = ", ".join(self.folders)
             raise ValueError(f"preferences must hold pairs for training that fit into rows, but {told} holds none")
+        if stage == "fit" and is_validated(self) and not len(self._pairs["validation"]):
+            warn_of_no_validation(
+                f"folder must hold pairs of the split 'validation' that fit into rows, but {', '.join(self.folders)} "
+                "holds none",
+                "prepare them with a larger --validation-fraction",
+            )
 
     def _fitting(self, split: str, pairs: Pairs) -> Pairs:
         lengths = pairs.lengths

@@ -28,6 +28,7 @@ from spiritlm_pl.data.batching import Indices, Visit, bucketed_batches, evened, 
 from spiritlm_pl.data.flat_units import FlatUnits
 from spiritlm_pl.data.frames import unit_frames
 from spiritlm_pl.data.parts import CorpusPlan, load_corpora, plan_corpus
+from spiritlm_pl.datamodules.held_out import is_validated, warn_of_no_validation
 from spiritlm_pl.datamodules.loading import VisitLoader, visit_loader
 from spiritlm_pl.datamodules.planned import PlannedUtterances
 from spiritlm_pl.f0.reader import StoredF0
@@ -79,43 +80,62 @@ class SpeechDataModule(LightningDataModule, ABC):
         stage = self.trainer.state.fn if self.trainer else None
         with contextlib.suppress(OSError, ValueError):
             for split in self._needed("" if stage is None else stage.value):
-                self.read_split(split)
                 open_cuts(self.corpora, split)
+                self.read_split(split)
 
     def _needed(self, stage: str) -> tuple[str, ...]:
         """Return the names of the splits that a stage needs."""
-        needed = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}
+        fit = ("train", "validation") if is_validated(self) else ("train",)
+        needed = {"fit": fit, "validate": ("validation",), "test": ("test",)}
         return needed.get(stage, ())
 
     def setup(self, stage: str) -> None:
-        """Open the manifests of the splits that the stage needs."""
+        """Open the manifests of the splits that the stage needs.
+
+        Raises:
+            ValueError: if there is nothing to train, validate or test on; a training without validation is warned of.
+        """
         for split in self._needed(stage):
             if split not in self.cuts:
-                self.cuts[split] = self._select(split)
+                self.cuts[split] = self._select(split, needed=split == "train" or stage != "fit")
 
-    def _select(self, split: str) -> Cuts:
-        self.read_split(split)
+    def _select(self, split: str, needed: bool = True) -> Cuts:
+        """Return the utterances of a split that can be used; without any, raise ValueError or warn, as needed."""
         longest = float("inf") if self.max_seconds is None else self.max_seconds
         found = load_corpora(self.corpora, split)
+        total = sum(len(members) for _, members in found)
+        if total:
+            self.read_split(split)
         chosen: dict[str, Cuts] = {}
         for name, members in found:
+            if not len(members):
+                continue
             durations = members.durations
             cuts = members[np.flatnonzero((self.min_seconds <= durations) & (durations <= longest))]
             cuts = cuts[np.flatnonzero(self.usable(cuts, split))]
-            if len(members):
-                chosen[name] = cuts if name not in chosen else joined([chosen[name], cuts])
+            chosen[name] = cuts if name not in chosen else joined([chosen[name], cuts])
+        if not any(map(len, chosen.values())):
+            self._without(split, total, needed)
+            return found[0][1][:0]
+        for name, cuts in chosen.items():
+            if not len(cuts):
+                rank_zero_warn(f"corpora: {name} has no usable utterance in the split {split!r} and is left out")
         if split == "train":
-            if not any(map(len, chosen.values())):
-                total = sum(len(members) for _, members in found)
-                raise ValueError(
-                    f"corpora must have usable utterances in the split {split!r}, "
-                    f"but none of {total} in {', '.join(self.corpora)} is usable"
-                )
-            for name, cuts in chosen.items():
-                if not len(cuts):
-                    rank_zero_warn(f"corpora: {name} has no usable utterance in the split {split!r} and is left out")
             chosen = {name: self._limited(cuts) for name, cuts in chosen.items()}
-        return joined([found[0][1][:0], *chosen.values()])
+        return joined([*chosen.values()])
+
+    def _without(self, split: str, total: int, needed: bool) -> None:
+        """Raise ValueError, or warn, since no utterance of a split can be used."""
+        told = (
+            f"corpora must have usable utterances in the split {split!r}, but none of {total} in "
+            f"{', '.join(self.corpora)} is usable"
+        )
+        remedy = "" if total or split == "train" else f"prepare them with a larger --{split}-fraction"
+        if needed:
+            raise ValueError(f"{told}: {remedy}" if remedy else told)
+        warn_of_no_validation(
+            told, remedy or "look at --data.init_args.min_seconds and .max_seconds, and at what the utterances need"
+        )
 
     def _limited(self, cuts: Cuts) -> Cuts:
         """Choose utterances of one corpus at random until `limit_seconds` are reached, and keep their order."""
@@ -126,7 +146,7 @@ class SpeechDataModule(LightningDataModule, ABC):
         return cuts[np.sort(order[: int(np.searchsorted(total, self.limit_seconds)) + 1])]
 
     def read_split(self, split: str) -> None:
-        """Read what a view needs besides audio, before its utterances are selected; also called for an empty split."""
+        """Read what a view needs besides audio, before its utterances are selected, if it has any."""
 
     def usable(self, cuts: Cuts, split: str) -> Choice:
         """Return which utterances this data module can use (N,); subclasses may refuse some, such as without units."""
@@ -157,9 +177,9 @@ class SpeechDataModule(LightningDataModule, ABC):
         """Make the loader of shuffled batches, with another order and other crops in every epoch."""
         return self._loader("train", training=True)
 
-    def val_dataloader(self) -> VisitLoader:
-        """Make the loader of validation batches, the same in every epoch."""
-        return self._loader("validation", training=False)
+    def val_dataloader(self) -> VisitLoader | list[VisitLoader]:
+        """Make the loader of validation batches, the same in every epoch; none without utterances to validate on."""
+        return self._loader("validation", training=False) if len(self.cuts.get("validation", ())) else []
 
     def test_dataloader(self) -> VisitLoader:
         """Make the loader of test batches, as for validation."""

@@ -34,7 +34,7 @@ from spiritlm_pl.data.corpus_store import UnitUtterance
 from spiritlm_pl.data.documents import Integers
 from spiritlm_pl.data.rng import derive, derive_many, name_key
 from spiritlm_pl.data.steps import in_steps
-from spiritlm_pl.data.unit_corpus import UnitCorpus, check_named_once, common_layout, tokenizer_of
+from spiritlm_pl.data.unit_corpus import UnitCorpus, check_named_once, common_layout, tokenizer_of, with_split
 from spiritlm_pl.data.unit_index import UnitIndex
 from spiritlm_pl.data.utterances import speech_of
 from spiritlm_pl.runtime.interrupts import interrupts_held
@@ -149,14 +149,7 @@ def build_conversations(
                 f"{RECORDS_FILE.format(splits[0])}"
             )
     tokenizer = TextTokenizer.load(text_tokenizer)
-    corpora = {
-        split: [
-            UnitCorpus(folder, split)
-            for folder in units
-            if split == "train" or (Path(folder) / split / MANIFEST).is_file()
-        ]
-        for split in splits
-    }
+    corpora = {split: with_split(units, split) for split in splits}
     layout = common_layout([corpus for members in corpora.values() for corpus in members]) if units else None
     vocabulary = block_vocabulary(layout, tokenizer, text_tokenizer, [*units], **vocabulary_options)
     check_text_tokenizer(text_tokenizer, vocabulary)

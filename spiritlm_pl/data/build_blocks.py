@@ -24,18 +24,18 @@ from spiritlm_pl.corpora.layout import SPLITS
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.corpora.text_files.source import TextSource
 from spiritlm_pl.data.block_vocabulary import block_vocabulary
-from spiritlm_pl.data.blocks import MANIFEST, TEXT_FINGERPRINT, Manifest, replace_streams, write_manifest
+from spiritlm_pl.data.blocks import TEXT_FINGERPRINT, Manifest, replace_streams, write_manifest
 from spiritlm_pl.data.build_plan import plan_build
 from spiritlm_pl.data.build_records import built_streams, is_whole
 from spiritlm_pl.data.build_tasks import BuildSettings, TaskReader
 from spiritlm_pl.data.shuffling import GroupWriter, groups_of
 from spiritlm_pl.data.text_streams import open_sources
-from spiritlm_pl.data.unit_corpus import UnitCorpus, check_named_once, common_layout, tokenizer_of
+from spiritlm_pl.data.unit_corpus import UnitCorpus, check_named_once, common_layout, tokenizer_of, with_split
 from spiritlm_pl.data.workplace import ALL_ARE_WORTH_IT, Workplace
 from spiritlm_pl.runtime.interrupts import interrupts_held
 from spiritlm_pl.runtime.lineage import write_note
 from spiritlm_pl.runtime.parallel import in_background, num_workers, start_server
-from spiritlm_pl.storage.places import local_place, place
+from spiritlm_pl.storage.places import local_place
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 
 FRESH = ".new"  # folder of a build that is not complete; the blocks of before stay until it is
@@ -164,16 +164,9 @@ def _corpora(units: Sequence[str], splits: Sequence[str]) -> dict[str, list[Unit
         ValueError: if a corpus is named twice, or no corpus has a split of an unusual name.
     """
     check_named_once(units, "units")
-    folders = [place(folder) for folder in units]
-    for folder in folders:
-        if not any((folder / split / MANIFEST).is_file() for split in SPLITS):
-            UnitCorpus(folder)  # says what is missing
-    found = {
-        split: [UnitCorpus(one, split) for one in folders if split == "train" or (one / split / MANIFEST).is_file()]
-        for split in splits
-    }
+    found = {split: with_split(units, split) for split in splits}
     lacking = next((split for split, members in found.items() if not members and split not in SPLITS), None)
-    if folders and lacking is not None:
+    if units and lacking is not None:
         hint = ": a list is written '[a, b]'" if "," in lacking else ""
         raise ValueError(f"splits must be of the corpora, but none has {lacking!r}{hint}")
     return found

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from spiritlm_pl.corpora.cuts import Cuts
 from spiritlm_pl.data.corpus_store import UnitUtterance
-from spiritlm_pl.data.unit_corpus import UnitCorpus, common_layout
+from spiritlm_pl.data.unit_corpus import UnitCorpus, common_layout, with_split
 from spiritlm_pl.runtime.checksums import check_size
 from spiritlm_pl.runtime.flat_index import RECORDS, IndexWriter, from_json_array, json_array, open_index
 from spiritlm_pl.runtime.names import Names, NamesWriter, Rows
@@ -135,6 +135,8 @@ def _column(table: Any, name: str, dtype: np.dtype[Any]) -> tuple[npt.NDArray[An
 class FlatUnits:
     """Units of one split of several tokenised corpora; of utterances in several of them, the last one's.
 
+    Corpora without held-out utterances are left out of such a split, but not all of them can be.
+
     Attributes:
         layout: streams of the tokenizer.
         tokenizer_sha256: fingerprint of the tokenizer; None where it is not recorded.
@@ -150,7 +152,7 @@ class FlatUnits:
 
     def __init__(self, folders: Sequence[str], split: str) -> None:
         """Open the files of all corpora."""
-        corpora = [UnitCorpus(folder, split) for folder in folders]
+        corpora = with_split(folders, split) or [UnitCorpus(folder, split) for folder in folders]
         self.layout: SpeechLayout = common_layout(corpora)
         recorded = (corpus.manifest.get("provenance", {}).get("tokenizer_sha256") for corpus in corpora)
         self.tokenizer_sha256: str | None = next(filter(None, recorded), None)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from spiritlm_pl.corpora.layout import SPLITS
 from spiritlm_pl.data.corpus_store import MANIFEST, PART_ENTRY, TimedWord, UnitUtterance
 from spiritlm_pl.runtime.checksums import check_file, check_types, checked_bytes, json_object, values_of
 from spiritlm_pl.storage.places import Place, place
@@ -41,7 +42,7 @@ class UnitCorpus(Sequence[UnitUtterance]):
         self.folder = place(folder) / split
         path = self.folder / MANIFEST
         if not path.is_file():
-            raise FileNotFoundError(f"units must be a finished tokenised corpus, but {path} is missing")
+            raise FileNotFoundError(self._lacking(split, path))
         data = checked_bytes(path)
         self.manifest, self.manifest_sha256 = json_object(data, path), sha256(data).hexdigest()
         self.verify = verify
@@ -53,6 +54,16 @@ class UnitCorpus(Sequence[UnitUtterance]):
             self._files = [(file["name"], file) for file in self.manifest["files"]]
             self._ends = np.cumsum([0, *(entry["rows"] for _, entry in self._files)])
         self._read = lru_cache(maxsize=4)(self.table)
+
+    def _lacking(self, split: str, path: Place) -> str:
+        """Return the message for a split that is not there; other splits are only there once all of them are."""
+        there = [other for other in SPLITS if (self.folder.parent / other / MANIFEST).is_file()]
+        if not there:
+            return f"units must be a finished tokenised corpus, but {path} is missing"
+        remedy = (
+            f": prepare the corpus with a larger --{split}-fraction, and tokenise it" if split in SPLITS[1:] else ""
+        )
+        return f"units must have the split {split!r}, but {self.folder.parent} has {' and '.join(there)} alone{remedy}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let another process open the corpus by itself."""
@@ -128,6 +139,25 @@ def _rows(path: Place, source: Path | BinaryIO) -> pa.Table:
         return pq.read_table(source).combine_chunks()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} must be a readable part, but is damaged: {error}") from error
+
+
+def with_split(folders: Sequence[str | Place], split: str) -> list[UnitCorpus]:
+    """Open one split of tokenised corpora; a corpus that has no held-out utterances is left out of such a split.
+
+    Args:
+        folders: folders of the tokenised corpora.
+        split: name of the split.
+
+    Raises:
+        FileNotFoundError: if a folder has no finished split at all, or no training split where that is asked for.
+        ValueError: if a manifest is damaged.
+    """
+    found = []
+    for folder in map(place, folders):
+        own = (folder / split / MANIFEST).is_file()
+        if own or split == "train" or not any((folder / other / MANIFEST).is_file() for other in SPLITS):
+            found.append(UnitCorpus(folder, split))  # says what is missing
+    return found
 
 
 def check_named_once(folders: Sequence[str], name: str) -> None:

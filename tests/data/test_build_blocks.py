@@ -149,7 +149,11 @@ def test_bad_input_is_named(units: Path, tmp_path: Path) -> None:
         ({"units": []}, ValueError, "units must name at least one"),
         ({"units": [str(tmp_path / "none")]}, FileNotFoundError, "none/train/manifest.json is missing"),
         ({"units": [str(units), str(units)]}, ValueError, "units must name every corpus once, but .* is named twice"),
-        ({"units": [str(tmp_path / "none")], "splits": ("validation",)}, FileNotFoundError, "none/train/manifest.json"),
+        (
+            {"units": [str(tmp_path / "none")], "splits": ("validation",)},
+            FileNotFoundError,
+            "none/validation/manifest.json",
+        ),
         ({"splits": ("train", "nope")}, ValueError, "splits must be of the corpora, but none has 'nope'"),
         ({"splits": ("train,test",)}, ValueError, r"but none has 'train,test': a list is written '\[a, b\]'"),
         ({"text": [str(empty)]}, ValueError, "empty.txt is empty instead"),

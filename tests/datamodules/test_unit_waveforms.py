@@ -1,5 +1,6 @@
 """Pitch codes, style codes and global styles go with the segments of units that they belong to."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from spiritlm_pl.corpora.audio import load_waveform
 from spiritlm_pl.corpora.manifest import load_cuts, save_corpus
 from spiritlm_pl.data.corpus_store import UnitUtterance, finish_folder, write_part
 from spiritlm_pl.data.frames import at_frames
+from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.datamodules.labelled import LabelledDataModule
 from spiritlm_pl.datamodules.speech import SpeechDataModule
 from spiritlm_pl.datamodules.unit_waveforms import UnitWaveformDataModule
@@ -134,9 +136,55 @@ def test_setup_reads_what_was_prepared(
     if kind == "units":
         units = write_units(corpus, tmp_path / "units", dict.fromkeys(("train", "validation", "test"), EXPRESSIVE))
         data = UnitWaveformDataModule([str(corpus)], [units])
-    data.trainer = SimpleNamespace(state=SimpleNamespace(fn=SimpleNamespace(value=stage)), predicting=False)  # type: ignore[assignment]
+    state = SimpleNamespace(fn=SimpleNamespace(value=stage))
+    data.trainer = SimpleNamespace(state=state, predicting=False, limit_val_batches=1.0)  # type: ignore[assignment]
     data.prepare_data()
     monkeypatch.setattr("spiritlm_pl.runtime.flat_index.IndexWriter", None)
     data.setup(stage)
     if isinstance(data, UnitWaveformDataModule):
         assert (data.common_codes is not None) == (stage == "fit")
+
+
+def test_training_without_validation_utterances_is_told_before_it_starts(
+    make_corpus: Callable[..., Path], tmp_path: Path
+) -> None:
+    corpus = make_corpus(tmp_path / "corpus", held_out=0)
+    units = write_units(corpus, tmp_path / "units", {"train": BASE})
+    data = UnitWaveformDataModule([str(corpus)], [units])
+    with pytest.warns(UserWarning, match=r"split 'validation'.*larger --validation-fraction.*limit_val_batches=0"):
+        data.setup("fit")
+    assert data.val_dataloader() == [] and len(data.train_dataloader())
+    for stage, split in (("validate", "validation"), ("test", "test")):
+        with pytest.raises(
+            ValueError, match=f"split '{split}', but none of 0 .* prepare them with a larger --{split}-"
+        ):
+            UnitWaveformDataModule([str(corpus)], [units]).setup(stage)
+
+
+def test_training_that_does_not_validate_needs_no_validation_units(tone_corpus: Path, tmp_path: Path) -> None:
+    units = write_units(tone_corpus, tmp_path / "units", {"train": BASE})
+    data = UnitWaveformDataModule([str(tone_corpus)], [units])
+    data.trainer = SimpleNamespace(limit_val_batches=0, world_size=1, global_rank=0)  # type: ignore[assignment]
+    data.setup("fit")
+    assert list(data.cuts) == ["train"]
+
+
+def test_corpus_without_validation_beside_one_with_it(
+    tone_corpus: Path, make_corpus: Callable[..., Path], tmp_path: Path
+) -> None:
+    other = make_corpus(tmp_path / "other", name="other", held_out=0)
+    folders = [write_units(tone_corpus, tmp_path / "units", {"train": BASE, "validation": BASE})]
+    folders.append(write_units(other, tmp_path / "units_of_other", {"train": BASE}))
+    data = UnitWaveformDataModule([str(tone_corpus), str(other)], folders)
+    data.setup("fit")
+    assert (len(data.cuts["train"]), len(data.cuts["validation"])) == (16, 2)
+    assert sum(len(batch.ids) for loader in [data.val_dataloader()] for batch in loader) == 2
+
+
+def test_units_without_a_split_say_which_option_gives_it(make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", held_out=0)
+    units = write_units(corpus, tmp_path / "units", {"train": BASE})
+    with pytest.raises(FileNotFoundError, match=r"'validation', but .*units has train alone: .*--validation-fraction"):
+        UnitCorpus(units, "validation")
+    with pytest.raises(FileNotFoundError, match="units must be a finished tokenised corpus"):
+        UnitCorpus(str(tmp_path / "nothing"), "validation")

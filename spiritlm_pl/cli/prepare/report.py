@@ -19,4 +19,6 @@ def report(out: str | Path) -> None:
     print(f"licence: {info['licence']}")
     empty = [split for split, count in info["utterances"].items() if not count]
     if empty:
-        print(f"warning: no utterance for {' and '.join(empty)}: give more data or a larger fraction", file=sys.stderr)
+        fractions = [f"--{split}-fraction" for split in empty if f"{split}_fraction" in info.get("arguments", {})]
+        remedy = f" or a larger {' and '.join(fractions)}" if fractions else ""
+        print(f"warning: no utterance for {' and '.join(empty)}: give more data{remedy}", file=sys.stderr)
