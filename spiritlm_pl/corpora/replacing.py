@@ -73,6 +73,11 @@ def note_audio(folder: str | Path, paths: Iterable[Path]) -> None:
     _write(root, {*(_read(root) or ()), *found})
 
 
+def own_audio(folder: str | Path) -> set[Path]:
+    """Return the resolved paths of the audio that runs of `spiritlm prepare` have written into a corpus folder."""
+    return {(Path(folder) / name).resolve() for name in _read(Path(folder)) or ()}
+
+
 def claim_audio(folder: str | Path, paths: Iterable[Path], sources: Iterable[Path]) -> list[Path]:
     """Note where a run may write audio into a corpus folder: under other names than files that are not its own.
 

@@ -248,6 +248,29 @@ def test_files_of_the_user_stay(place: str, sample_rate: int, tmp_path: Path) ->
     assert {path for path in out.rglob("*.wav")} - before.keys() == {*(out / "audio").glob("story-*.wav")}
 
 
+@pytest.mark.parametrize("source", ["", "recordings"])
+@pytest.mark.parametrize("kind", ["folder", "emov_db"])
+def test_a_corpus_within_its_source_is_not_read_again(kind: str, source: str, tmp_path: Path) -> None:
+    """Its audio is neither an utterance nor one that is left out, whichever of the two lies in the other."""
+    own = tmp_path / source
+    own.mkdir(exist_ok=True)
+    emov(own) if kind == "emov_db" else recordings(own)
+    for place, out in ((own, tmp_path), (tmp_path, tmp_path / "corpora" / "mine")):
+        for _ in range(2):
+            (folder if kind == "folder" else emov_db)(
+                str(place),
+                str(out),
+                num_jobs=1,
+                **({} if kind == "folder" else {"prompts": str(own / "cmuarctic.data")}),
+            )
+            info = read_info(out)
+            assert info is not None
+            assert (sum(info["utterances"].values()), info["skipped"]) == (4 if kind == "folder" else 3, 0)
+        shutil.rmtree(out / "audio")
+        (out / AUDIO_LIST).unlink()
+        (out / INFO_FILE).unlink()
+
+
 def test_an_unrelated_file_of_the_same_name_stays(tmp_path: Path) -> None:
     place, out = recordings(tmp_path / "in"), tmp_path / "out"
     save_wav(out / "audio" / "a.wav", NOISE, 22_050)

@@ -60,6 +60,7 @@ def folder(
     """
     from spiritlm_pl.corpora.collect import check_settings, collect
     from spiritlm_pl.corpora.ingest import Rules
+    from spiritlm_pl.corpora.replacing import own_audio
     from spiritlm_pl.corpora.sources.folder import read_folder
     from spiritlm_pl.corpora.sources.tables import read_table
 
@@ -88,7 +89,7 @@ def folder(
     if table is not None:
         utterances, skipped = read_table(table, audio, language, max_overlap)
     else:
-        utterances, skipped = read_folder(audio, language, speaker_level)
+        utterances, skipped = read_folder(audio, language, speaker_level, own_audio(out))
     collect(out, utterances, name=Path(out).name, licence=licence, skipped=skipped, num_jobs=num_jobs, **settings)
     report(out)
 

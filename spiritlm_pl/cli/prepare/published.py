@@ -200,6 +200,7 @@ def emov_db(
     """
     from spiritlm_pl.corpora.collect import check_settings, collect
     from spiritlm_pl.corpora.ingest import Rules
+    from spiritlm_pl.corpora.replacing import own_audio
     from spiritlm_pl.corpora.sources.emov_db import LICENCE, read_emov_db
 
     settings: dict[str, Any] = {
@@ -212,6 +213,6 @@ def emov_db(
         "overwrite": overwrite,
     }
     check_settings(out, **settings)
-    utterances, skipped = read_emov_db(corpus_dir, prompts)
+    utterances, skipped = read_emov_db(corpus_dir, prompts, own_audio(out))
     collect(out, utterances, name=Path(out).name, licence=LICENCE, skipped=skipped, num_jobs=num_jobs, **settings)
     report(out)

@@ -8,6 +8,7 @@ sentence; by its issue 2, only the sentences `arctic_a*` were read. They come in
 """
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from spiritlm_pl.contracts.skipped import Skipped
@@ -48,19 +49,22 @@ def read_prompts(path: str | Path) -> dict[str, str]:
     return found
 
 
-def read_emov_db(corpus_dir: str | Path, prompts: str | Path | None = None) -> tuple[list[Utterance], list[Skipped]]:
+def read_emov_db(
+    corpus_dir: str | Path, prompts: str | Path | None = None, written: Collection[Path] = ()
+) -> tuple[list[Utterance], list[Skipped]]:
     """Read the utterances of EmoV-DB, and list the files whose emotion or sentence is not known.
 
     Args:
         corpus_dir: path of the corpus's folder.
         prompts: path of the file of sentences; None for the one in `corpus_dir`.
+        written: resolved paths of audio that an earlier run has written there, which is left out.
 
     Raises:
         FileNotFoundError: if the folder, or the file of sentences, is missing.
         ValueError: if the latter holds no sentences.
     """
     root = Path(corpus_dir)
-    paths = audio_files(root)
+    paths = audio_files(root, written)
     sentences = read_prompts(prompts or root / PROMPTS)
     utterances, skipped = [], []
     for path in paths:

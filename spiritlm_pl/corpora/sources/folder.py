@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,12 @@ TEXT_SUFFIXES = (".txt", ".lab", ".normalized.txt")  # in order of preference; c
 _SAMPLE_RANGE = re.compile(r"\s*0\s+\d{4,}\s+(?=[^\W\d])")  # stands before the words of a TIMIT transcript
 
 
-def audio_files(folder: str | Path) -> list[Path]:
+def audio_files(folder: str | Path, written: Collection[Path] = ()) -> list[Path]:
     """Return the audio files of a folder at any depth, in linked folders as well, sorted by path.
+
+    Args:
+        folder: path of the folder.
+        written: resolved paths of files to leave out.
 
     Raises:
         FileNotFoundError: if there is no such folder, or no audio in it.
@@ -24,13 +29,15 @@ def audio_files(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"folder must be a folder of audio, but {folder} is missing instead")
     paths = [path for path in files_below(folder) if path.suffix.lower() in AUDIO_SUFFIXES]
+    if written:
+        paths = [path for path in paths if path.resolve() not in written]
     if not paths:
         raise FileNotFoundError(f"folder must hold audio ({', '.join(sorted(AUDIO_SUFFIXES))}), but {folder} has none")
     return paths
 
 
 def read_folder(
-    folder: str | Path, language: str = "en", speaker_level: int | None = None
+    folder: str | Path, language: str = "en", speaker_level: int | None = None, written: Collection[Path] = ()
 ) -> tuple[list[Utterance], list[Skipped]]:
     """Read the audio files of a folder at any depth, each with the text file of the same name.
 
@@ -43,6 +50,7 @@ def read_folder(
         language: language of all transcripts.
         speaker_level: level of the folder below `folder` that names the speaker, 0 for the first; None if all files are
             of one speaker.
+        written: resolved paths of audio that an earlier run has written there, which is left out.
 
     Returns:
         The utterances; and the files of an unknown format, with an unreadable transcript, or in too few folders for
@@ -56,7 +64,7 @@ def read_folder(
     if speaker_level is not None and speaker_level < 0:
         raise ValueError(f"speaker_level must be at least 0, but is {speaker_level} instead")
     texts = _text_files(folder)
-    files = [(path, texts.get(_stem(path))) for path in audio_files(folder)]
+    files = [(path, texts.get(_stem(path))) for path in audio_files(folder, written)]
     heard = {_stem(path) for path, _ in files}
     unheard = {stem: text for stem, text in texts.items() if stem not in heard}
     others = _other_files(folder) if unheard else {}
