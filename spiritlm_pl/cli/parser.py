@@ -21,6 +21,7 @@ from jsonargparse import ArgumentParser
 
 from spiritlm_pl.cli.help import HelpFormatter, list_element, shown_name, types_of
 from spiritlm_pl.cli.nested_options import nested_advice
+from spiritlm_pl.cli.typed_names import spelt
 from spiritlm_pl.runtime.foreign_texts import WRONG_VALUE
 
 TRUTH_VALUES = ("true", "false", "yes", "no", "1", "0", "null")
@@ -162,20 +163,19 @@ def _check_once(parser: CommandParser, words: Sequence[str]) -> None:
 
 
 def _spell_argument(error: Exception, parser: CommandParser, words: Sequence[str]) -> None:
-    """Name the argument that an error is about as it is typed: a message that begins with `num_jobs must` otherwise.
+    """Name the arguments that an error is about as they are typed: a message may begin with `num_jobs must`.
 
-    Where other options add to the argument (`APPENDS_TO`), those that were typed are named.
+    Where other options add to an argument (`APPENDS_TO`), those that were typed are named.
     """
     if len(error.args) != 1 or not isinstance(error.args[0], str):
         return
-    name, must, rest = error.args[0].partition(" must ")
-    action = next((one for one in parser._actions if one.dest == name), None)
-    if action is None or not must:
-        return
     given = {word.partition("=")[0] for word in words}
-    adding = [one for one in parser._actions if one is action or getattr(one, APPENDS_TO, None) == name]
-    typed = [one for one in adding if given.intersection(one.option_strings)] or [action]
-    error.args = (f"{' and '.join(map(shown_name, typed))} must {rest}",)
+    typed = {}
+    for action in parser._actions:
+        adding = [one for one in parser._actions if one is action or getattr(one, APPENDS_TO, None) == action.dest]
+        chosen = [one for one in adding if given.intersection(one.option_strings)] or [action]
+        typed[action.dest] = " and ".join(map(shown_name, chosen))
+    error.args = (spelt(error.args[0], typed),)
 
 
 def parsed(parser: ArgumentParser, own: ArgumentParser, words: Sequence[str], before: Sequence[str] = ()) -> Any:

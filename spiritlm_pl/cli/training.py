@@ -25,6 +25,7 @@ from spiritlm_pl.callbacks.progress_bar import StepProgressBar
 from spiritlm_pl.callbacks.record_run import RecordRun
 from spiritlm_pl.callbacks.watch_ranks import WatchRanks
 from spiritlm_pl.cli.parser import BothSpellings, parsed, parser_settings
+from spiritlm_pl.cli.typed_names import settings_spelt
 from spiritlm_pl.cli.units_first import write_units_first
 from spiritlm_pl.interop.distributed import has_shards
 from spiritlm_pl.modules.elastic import ranks_of
@@ -105,6 +106,11 @@ class SpiritCLI(LightningCLI):
         """Seed every run, with 0 by default."""
         parser.set_defaults({"seed_everything": 0})
 
+    def instantiate_classes(self) -> None:
+        """Build model, data and trainer; errors name settings as they are typed."""
+        with settings_spelt(self.config[self.subcommand].as_dict()):
+            super().instantiate_classes()
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer; checkpoints go to a folder where the next run of the configuration finds the last one."""
         trainer = super().instantiate_trainer(**kwargs)
@@ -181,7 +187,8 @@ class SpiritCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """Run a subcommand; if it is stopped, print how to resume and exit as after Ctrl-C, or with 143 on SIGTERM."""
         try:
-            super()._run_subcommand(subcommand)
+            with settings_spelt(self.config[subcommand].as_dict()):
+                super()._run_subcommand(subcommand)
         except BaseException as error:
             if self.trainer.received_sigterm:
                 print(f"spiritlm: terminated; {self._how_to_go_on(subcommand)}", file=sys.stderr)

@@ -129,7 +129,7 @@ def check_vocoders(
     Raises:
         ValueError: if a vocoder has too few codes, another rate, or lacks a voice.
     """
-    needed = {speaker} if speaker is not None else {speaker_of(cut) for cut in stored.cuts}
+    needed = {speaker_of(cut) for cut in stored.cuts}
     for name, vocoder in vocoders.items():
         try:
             if isinstance(vocoder, CodebookDecoder):
@@ -141,8 +141,12 @@ def check_vocoders(
             rate = vocoder.sample_rate / vocoder.hop_length
             if abs(rate - stored.layout.frame_rate) > 1e-6:
                 raise ValueError(f"frames a second must be those of units, {stored.layout.frame_rate}, but are {rate}")
-            for voice in sorted(needed, key=str):
-                vocoder.speaker_id(voice)
+            unknown = sorted(needed - {*vocoder.config.speakers})
+            if speaker is not None:
+                vocoder.speaker_id(speaker)
+            elif unknown:
+                known = ", ".join(vocoder.config.speakers)
+                raise ValueError(f"its voices, {known}, must be those of the corpus's speakers, but lack {unknown[0]}")
         except ValueError as error:
             raise ValueError(f"vocoder {name!r} does not fit: {error}") from None
 

@@ -101,7 +101,7 @@ class Vocoder(nn.Module):
         if style is None:
             return self.config.default_global_style
         if not self.config.styles:
-            raise ValueError(f"style must be None for a vocoder without global styles, but is {style} instead")
+            raise ValueError(f"style must be left out for a vocoder without global styles, but is {style} instead")
         return place_of("style", style, self.config.styles)
 
     def use_bfloat16(self) -> None:

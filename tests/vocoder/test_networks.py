@@ -163,7 +163,7 @@ def test_wrong_input_is_named() -> None:
         vocoder.synthesize([1], "eve")
     with pytest.raises(ValueError, match="durations must have shape"):
         vocoder.synthesize([1, 2], 0, durations=torch.tensor([1]))
-    with pytest.raises(ValueError, match="style must be None for a vocoder without global styles, but is glad"):
+    with pytest.raises(ValueError, match="style must be left out for a vocoder without global styles, but is glad"):
         vocoder.synthesize([1], style="glad")
     with pytest.raises(ValueError, match=r"style must be one of calm, glad or in \[0, 2\), but is 2"):
         small("hifigan").synthesize([1], style=2)

@@ -1,0 +1,58 @@
+"""Messages name arguments as they are typed: options of a command, settings of a trainer's configuration."""
+
+import pytest
+
+from spiritlm_pl.cli.typed_names import settings_of, settings_spelt, spelt
+
+OPTIONS = {name: f"--{name.replace('_', '-')}" for name in ("speaker", "test_fraction", "validation_fraction", "text")}
+CONFIG = {
+    "model": {"class_path": "modules.VocoderModule", "init_args": {"network": {}, "seed": 0}},
+    "data": {"class_path": "data.UnitWaveformDataModule", "init_args": {"corpora": ["a"], "units": ["b"], "seed": 0}},
+    "trainer": {
+        "precision": "16",
+        "callbacks": [
+            {"class_path": "callbacks.GenerateSamples", "init_args": {"speaker": "ann"}},
+            {"class_path": "x.Y"},
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("speaker must be one of ann", "--speaker must be one of ann"),
+        ("vocoder 'x' does not fit: speaker must be ann", "vocoder 'x' does not fit: --speaker must be ann"),
+        (
+            "validation_fraction + test_fraction must be below 1, but is 2",
+            "--validation-fraction + --test-fraction must be below 1, but is 2",
+        ),
+        ("text and speaker must be given", "--text and --speaker must be given"),
+        ("text tokenizer must be there: text must be", "text tokenizer must be there: text must be"),
+        ("text and other must be given", "text and other must be given"),
+        ("no such file", "no such file"),
+    ],
+)
+def test_a_rule_names_options(message: str, expected: str) -> None:
+    assert spelt(message, OPTIONS) == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("corpora must be there", "--data.init_args.corpora must be there"),
+        ("precision must be 32-true", "--trainer.precision must be 32-true"),
+        ("speaker must be one of bob", "speaker of the callback GenerateSamples must be one of bob"),
+        ("seed must be at least 0", "seed must be at least 0"),  # of the model or of the data
+    ],
+)
+def test_a_rule_names_settings(message: str, expected: str) -> None:
+    with pytest.raises(ValueError) as caught, settings_spelt(CONFIG):
+        raise ValueError(message)
+    assert str(caught.value) == expected
+
+
+def test_a_configuration_may_lack_parts() -> None:
+    assert settings_of({"model": None, "trainer": {"callbacks": None}}) == {"callbacks": "--trainer.callbacks"}
+    one = {"trainer": {"callbacks": {"class_path": "a.B", "init_args": {"units": "u"}}}}
+    assert settings_of(one)["units"] == "units of the callback B"
