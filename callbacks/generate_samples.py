@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from transformers import PreTrainedModel
 
 from spiritlm_pl.callbacks.evaluation_context import evaluation_context, on_rank_zero, text_tokenizer_of
-from spiritlm_pl.callbacks.media import log_audio, log_figure, log_text
+from spiritlm_pl.callbacks.media import log_audio, log_figure, log_text, tell_without_logger
 from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.modules import WritingModule
 from spiritlm_pl.contracts.speech_tokenizer import SpeechTokenizer, check_tokenizer
@@ -167,7 +167,14 @@ class GenerateSamples(Callback):
         self._told = ""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read prompts and networks, so that errors in them appear before training."""
+        """Read prompts and networks, so that errors in them appear before training.
+
+        Raises:
+            ValueError: if a vocoder, prompts or tokenizers do not fit, or the vocoder's path is of no folder.
+        """
+        tell_without_logger(trainer, self)
+        if self.vocoder is not None and Path(self.vocoder).exists() and not Path(self.vocoder).is_dir():
+            raise ValueError(f"vocoder must be a folder, but {self.vocoder} is a file instead")
         with isolate_rng():
             self._load(
                 trainer, pl_module, cast(PreTrainedModel, checked(pl_module, WritingModule, "module", self).network)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lightning import Trainer
 from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -22,6 +22,12 @@ def artifact_file(name: str, step: int, suffix: str) -> str:
     """Return the path among a run's artifacts for a medium of this name."""
     folder, _, rest = name.partition("/")
     return f"{folder}/step_{step:07d}/{rest or folder}{suffix}"
+
+
+def tell_without_logger(trainer: Trainer, callback: object) -> None:
+    """Print that what a callback makes is not kept, where a trainer has no logger."""
+    if not trainer.loggers:
+        rank_zero_info(f"{type(callback).__name__} logs nothing, as there is no logger")
 
 
 @rank_zero_only

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from spiritlm_pl.callbacks.media import log_figure
+from spiritlm_pl.callbacks.media import log_figure, tell_without_logger
 from spiritlm_pl.callbacks.resynthesize import chosen_places
 from spiritlm_pl.contracts.batches import F0Batch
 from spiritlm_pl.contracts.check import checked
@@ -37,6 +37,7 @@ class PlotContours(Callback):
             ValueError: if the module does not train a coder of contours.
         """
         checked(checked(pl_module, ContourModule, "module", self).network, ContourCoder, "network", self)
+        tell_without_logger(trainer, self)
 
     def on_validation_batch_end(
         self,

@@ -11,7 +11,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from spiritlm_pl.callbacks.media import log_audio, log_figure
+from spiritlm_pl.callbacks.media import log_audio, log_figure, tell_without_logger
 from spiritlm_pl.contracts.batches import UnitWaveformBatch
 from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.modules import SpeakingModule
@@ -43,6 +43,7 @@ class ResynthesizeUtterances(Callback):
             ValueError: if the module does not train a vocoder.
         """
         checked(pl_module, SpeakingModule, "module", self)
+        tell_without_logger(trainer, self)
 
     def on_validation_batch_end(
         self,

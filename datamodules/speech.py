@@ -130,12 +130,10 @@ class SpeechDataModule(LightningDataModule, ABC):
             f"corpora must have usable utterances in the split {split!r}, but none of {total} in "
             f"{', '.join(self.corpora)} is usable"
         )
-        remedy = "" if total or split == "train" else f"prepare them with a larger --{split}-fraction"
+        remedy = f"prepare them with a larger --{split}-fraction"
         if needed:
-            raise ValueError(f"{told}: {remedy}" if remedy else told)
-        warn_of_no_validation(
-            told, remedy or "look at --data.init_args.min_seconds and .max_seconds, and at what the utterances need"
-        )
+            raise ValueError(told if total or split == "train" else f"{told}: {remedy}")
+        warn_of_no_validation(told, "look at --data.init_args.min_seconds and .max_seconds" if total else remedy)
 
     def _limited(self, cuts: Cuts) -> Cuts:
         """Choose utterances of one corpus at random until `limit_seconds` are reached, and keep their order."""

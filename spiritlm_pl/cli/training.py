@@ -16,9 +16,17 @@ import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import (
+    BasePredictionWriter,
+    DeviceStatsMonitor,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    ProgressBar,
+)
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import DeepSpeedStrategy, ModelParallelStrategy
+from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from spiritlm_pl.callbacks.checkpoints import made_patient
 from spiritlm_pl.callbacks.progress_bar import StepProgressBar
@@ -131,7 +139,9 @@ class SpiritCLI(LightningCLI):
             callbacks = [*callbacks, StepProgressBar()]
         callbacks = [*callbacks, WatchRanks()]
         try:
-            return super()._instantiate_trainer(config, callbacks)
+            trainer: Trainer = super()._instantiate_trainer(config, callbacks)
+            leave_out_without_logger(trainer)
+            return trainer
         except MisconfigurationException as error:
             advice = device_advice(config.get("accelerator"), config.get("devices"), num_gpus())
             raise ValueError(f"{error}{advice}") from error
@@ -160,6 +170,27 @@ class SpiritCLI(LightningCLI):
     def before_test(self) -> None:
         """Find the last checkpoint as before validation."""
         self.before_validate()
+
+    def before_predict(self) -> None:
+        """Refuse a module that is only trained, and a tokenizer whose units nothing would write.
+
+        Raises:
+            ValueError: if it is one of these.
+        """
+        from spiritlm_pl.callbacks.write_units import WriteUnits
+        from spiritlm_pl.modules.tokenize import TokenizeModule
+
+        if not is_overridden("predict_step", self.model) and not is_overridden("forward", self.model):
+            raise ValueError(
+                "model must be one that predict runs over a corpus, as in --config tokenize/base, but is "
+                f"{type(self.model).__name__} instead"
+            )
+        writers = (WriteUnits, BasePredictionWriter)
+        if isinstance(self.model, TokenizeModule) and not any(isinstance(c, writers) for c in self.trainer.callbacks):
+            raise ValueError(
+                "trainer.callbacks must have WriteUnits, without which no units are written, but lacks it: it is in "
+                "--config tokenize/base"
+            )
 
     def _checkpoint_folders(self) -> list[str]:
         callbacks = self.trainer.checkpoint_callbacks
@@ -216,6 +247,14 @@ class SpiritCLI(LightningCLI):
 def _is_no_advert(record: logging.LogRecord) -> bool:
     """Whether a log record is anything other than Lightning's advertisement, which appears in every run."""
     return ADVERT not in record.getMessage()
+
+
+def leave_out_without_logger(trainer: Trainer) -> None:
+    """Do without the callbacks that only log, where a trainer has no logger, and print so."""
+    for callback in [] if trainer.loggers else [*trainer.callbacks]:
+        if isinstance(callback, LearningRateMonitor | DeviceStatsMonitor):
+            trainer.callbacks.remove(callback)
+            rank_zero_info(f"{type(callback).__name__} is left out, as it only logs and there is no logger")
 
 
 def check_strategy(checkpoint: str | None, trainer: Trainer) -> None:

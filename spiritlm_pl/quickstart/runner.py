@@ -11,10 +11,17 @@ from rich.live import Live
 from rich.table import Table
 
 from spiritlm_pl.quickstart.stage import Stage
+from spiritlm_pl.runtime.parallel import start_server
 
 # Imported once by the process that all stages are forked from, which saves some seconds per stage.
 PRELOAD = ["lightning.pytorch.cli", "mlflow", "transformers", "lhotse", "torchaudio", "spiritlm_pl.cli.training"]
-SYMBOLS = {"waiting": "[dim]·[/]", "running": "[cyan]▶[/]", "done": "[green]✓[/]", "kept": "[green]✓[/]"}
+SYMBOLS = {
+    "waiting": "[dim]·[/]",
+    "running": "[cyan]▶[/]",
+    "stopped": "[dim]·[/]",
+    "done": "[green]✓[/]",
+    "kept": "[green]✓[/]",
+}
 
 
 def last_line(stage: Stage, width: int = 60) -> str:
@@ -61,7 +68,8 @@ class Runner:
                 note = last_line(stage)
                 taken = time.monotonic() - self.started[stage.name]
             else:
-                note = {"waiting": f"about {stage.minutes:.1f} min", "kept": "kept from an earlier run"}.get(state, "")
+                waiting, kept = f"about {stage.minutes:.1f} min", "kept from an earlier run"
+                note = {"waiting": waiting, "kept": kept, "stopped": "stopped"}.get(state, "")
                 taken = self.seconds.get(stage.name, 0.0)
             clock = f"{int(taken) // 60}:{int(taken) % 60:02d}" if taken else ""
             table.add_row(SYMBOLS[state], stage.title, clock, note)
@@ -72,19 +80,29 @@ class Runner:
 
         Raises:
             ChildProcessError: if a stage failed; the message names and quotes its log.
-            KeyboardInterrupt: after the running stages were asked to stop.
+            KeyboardInterrupt: after the running stages were asked to stop; the message tells what is kept.
         """
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOAD)
+        start_server(*PRELOAD)
         with Live(get_renderable=self.table, console=console, refresh_per_second=2, transient=False) as live:
             try:
                 while "waiting" in self.state.values() or self.processes:
                     self._start_ready(context, console, live)
                     self._collect(console, live)
                     time.sleep(0.2)
-            except BaseException:
+            except BaseException as error:
                 self._stop()
+                if isinstance(error, KeyboardInterrupt):
+                    raise KeyboardInterrupt(self.kept()) from None
                 raise
+
+    def kept(self) -> str:
+        """Return what an interrupt leaves, and how to go on."""
+        finished = sum(state in ("done", "kept") for state in self.state.values())
+        return (
+            f"{finished} of {len(self.stages)} stages are finished and kept, and training goes on from its last "
+            "checkpoint: run the same command again"
+        )
 
     def _start_ready(self, context: multiprocessing.context.ForkServerContext, console: Console, live: Live) -> None:
         by_name = {stage.name: stage for stage in self.stages}
@@ -117,6 +135,8 @@ class Runner:
                 console.print(f"{stage.title}: done in {self.seconds[name]:.0f} s")
 
     def _stop(self) -> None:
+        """Ask the running stages to stop; the display shows so in place of the ends of their logs."""
+        self.state |= {name: "stopped" for name, state in self.state.items() if state == "running"}
         for process in self.processes.values():
             if process.is_alive() and process.pid:
                 os.kill(process.pid, signal.SIGINT)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -80,14 +81,16 @@ class Stage:
 
     def run(self, key: str) -> None:
         """Run all commands in this process, log their output, and write the stamp; exit with 2 on a user error."""
-        import torch
-
-        from spiritlm_pl.cli.main import guarded, run
-
         LOGS.mkdir(parents=True, exist_ok=True)
         stream = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(stream, 1)
         os.dup2(stream, 2)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # which the process it is forked from never gets
+
+        import torch
+
+        from spiritlm_pl.cli.main import guarded, run
+
         torch.set_num_threads(self.threads)
         start = time.monotonic()
         for words in self._resumed(key):

@@ -140,9 +140,8 @@ def samples(**options):
         units="units",
         split="test",
         num_utterances=1,
-        vocoder="vocoder",
         settings=SETTINGS,
-        **{"every_n_steps": 2, **options},
+        **{"vocoder": "vocoder", "every_n_steps": 2, **options},
     )
 
 
@@ -302,7 +301,7 @@ def test_every_rank_ends_where_rank_zero_refuses_the_vocoder(folder):
 
     def rank(number, broadcast):
         strategy = SimpleNamespace(root_device=torch.device("cpu"), broadcast=broadcast)
-        return SimpleNamespace(is_global_zero=number == 0, strategy=strategy)
+        return SimpleNamespace(is_global_zero=number == 0, strategy=strategy, loggers=[])
 
     with pytest.raises(ValueError, match="num_units .* must be"):
         samples().on_fit_start(rank(0, told.append), module)
@@ -331,6 +330,13 @@ def test_a_vocoder_that_trains_beside_is_used_once_it_is_there(folder, monkeypat
         train([samples()])
     with pytest.raises(ValueError, match="vocoder must be given for vocoder_later"):
         GenerateSamples(texts=["a"], vocoder_later=True)
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_vocoder_that_is_no_folder_is_refused_at_once(folder, later):
+    Path("file").touch()
+    with pytest.raises(ValueError, match="vocoder must be a folder, but file is a file instead"):
+        train([samples(vocoder="file", vocoder_later=later)])
 
 
 @pytest.mark.parametrize("wrong", ["units", "size", "file"])

@@ -9,16 +9,29 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
-from lightning import Trainer
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import DeviceStatsMonitor, LearningRateMonitor
+from lightning.pytorch.loggers.logger import DummyLogger
 
 from spiritlm_pl.cli.main import run
-from spiritlm_pl.cli.training import check_strategy, device_advice, own_checkpoints_since, raised_in
+from spiritlm_pl.cli.training import (
+    SpiritCLI,
+    check_strategy,
+    device_advice,
+    leave_out_without_logger,
+    own_checkpoints_since,
+    raised_in,
+)
 from spiritlm_pl.modules.fsdp2 import FSDP2Strategy
 from spiritlm_pl.modules.strategy import Zero3Strategy
+from spiritlm_pl.modules.tokenize import TokenizeModule
 from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint
 
 PROGRAM = Path(sys.executable).with_name("spiritlm")
@@ -218,3 +231,39 @@ def test_checkpoints_of_another_strategy_are_refused(tmp_path: Path) -> None:
         check_strategy(str(tmp_path / "fsdp2.ckpt"), zero)
     with pytest.raises(ValueError, match=r"another for .*one.ckpt, but is FSDP2 \(FSDP2Strategy\)"):
         check_strategy(str(tmp_path / "one.ckpt"), fsdp2)
+
+
+class Muttering(LightningModule):
+    """Module that is only trained."""
+
+
+class Reciting(Muttering):
+    """Module that predict runs, and whose results its caller takes."""
+
+    def predict_step(self, *batch: object) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (Muttering(), "model must be one that predict runs over a corpus, .* but is Muttering instead"),
+        (TokenizeModule("tokenizer"), "trainer.callbacks must have WriteUnits, without which no units are written"),
+        (Reciting(), None),
+    ],
+)
+def test_predict_is_refused_where_nothing_would_be_written(model: LightningModule, message: str | None) -> None:
+    cli = SimpleNamespace(model=model, trainer=Trainer(accelerator="cpu", logger=False))
+    refused = nullcontext() if message is None else pytest.raises(ValueError, match=message)
+    with refused:
+        SpiritCLI.before_predict(cast(Any, cli))
+
+
+def test_callbacks_that_only_log_are_left_out_without_a_logger(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        for logger in (False, DummyLogger()):
+            trainer = Trainer(accelerator="cpu", logger=logger, callbacks=[LearningRateMonitor(), DeviceStatsMonitor()])
+            leave_out_without_logger(trainer)
+            kinds = {type(callback) for callback in trainer.callbacks}
+            assert ({LearningRateMonitor, DeviceStatsMonitor} <= kinds) == bool(logger)
+            assert {LearningRateMonitor, DeviceStatsMonitor}.isdisjoint(kinds) == (not logger)

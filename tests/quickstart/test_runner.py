@@ -1,10 +1,12 @@
 """Stages run once, in order, and are kept; a failure names the stage and its log."""
 
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from spiritlm_pl.cli.main import guarded
 from spiritlm_pl.quickstart.plan import fit_options
 from spiritlm_pl.quickstart.runner import Runner
 from spiritlm_pl.quickstart.stage import Stage
@@ -49,6 +51,32 @@ def test_bfloat16_is_for_processors_that_have_it(monkeypatch: pytest.MonkeyPatch
     options = fit_options(1.0, ("vocoder/quickstart", "vocoder/quickstart_dialogue"))
     assert options == (() if native else ("--trainer.precision=32-true",))
     assert "--trainer.precision=32-true" not in fit_options(1.0, ("hubert/quickstart",))
+
+
+def test_an_interrupt_leaves_one_line_that_says_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table does not show what the stages themselves say of the interrupt, which ends their logs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("spiritlm_pl.quickstart.runner.start_server", lambda *modules: None)
+    stages = [Stage(name=name, title=name, commands=()) for name in ("one", "two", "three")]
+    runner = Runner(stages, cores=2)
+
+    def start(*given: object) -> None:
+        runner.state |= {"one": "done", "two": "running"}
+        runner.started["two"] = 0.0
+        stages[1].log.parent.mkdir(parents=True)
+        stages[1].log.write_text("spiritlm: interrupted; run the same command again")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "_start_ready", start)
+    shown = Console(file=StringIO(), force_terminal=True, width=100)
+    assert guarded(lambda: runner.run(shown)) == 130
+    told = capsys.readouterr()
+    assert told.err.startswith("spiritlm: interrupted; 1 of 3 stages are finished and kept, ") and not told.out
+    assert told.err.count("\n") == 1 and told.err.endswith("run the same command again\n")
+    assert isinstance(shown.file, StringIO) and "stopped" in shown.file.getvalue()
+    assert "interrupted" not in shown.file.getvalue()
 
 
 @pytest.mark.slow
