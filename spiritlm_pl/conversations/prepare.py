@@ -5,9 +5,10 @@ The folder that is written is a corpus folder with `conversations-SPLIT.jsonl` f
 
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from spiritlm_pl.conversations.rows import rows_of
 from spiritlm_pl.corpora.files import plain_name, short_name
 from spiritlm_pl.corpora.ingest import Rules, Utterance, drop_other_audio, ingest_any
 from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, replaced_corpus, save_corpus
-from spiritlm_pl.corpora.replacing import check_corpus, note_audio
+from spiritlm_pl.corpora.replacing import check_corpus, claim_audio
 from spiritlm_pl.corpora.splitting import assign_splits, check_fractions, split_of_part
 from spiritlm_pl.corpora.text_files.files import find_files
 from spiritlm_pl.corpora.text_files.skipped import Skipped
@@ -31,6 +32,7 @@ from spiritlm_pl.corpora.text_files.skipped import Skipped
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 UNHEARD = "conversation whose audio cannot be used ({})"
 GIVEN = "given"  # folder for audio whose bytes stand in the source
+UNNAMED = ".given"  # where it lies until all is read, as an interrupted run leaves it to the next one
 SUFFIXES = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff\xfb": ".mp3"}
 
 
@@ -95,11 +97,28 @@ class _Gathered:
 
     def _given(self, name: str, content: bytes) -> Path:
         suffix = next((suffix for mark, suffix in SUFFIXES.items() if content.startswith(mark)), ".wav")
-        path = self.out / GIVEN / (short_name(plain_name(name)) + suffix)
+        path = self.out / UNNAMED / (short_name(plain_name(name)) + suffix)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         self.given.add(path)
         return path
+
+    def name_given(self) -> None:
+        """Move audio whose bytes stand in the source to where it stays, beside files of the user that lie there."""
+        written = sorted(self.given)
+        sources = [one.path for one in self.spoken() if one.path not in self.given]
+        claimed = claim_audio(self.out, [self.out / GIVEN / path.name for path in written], sources)
+        places = dict(zip(written, claimed, strict=True))
+        for path, place in places.items():
+            place.parent.mkdir(exist_ok=True)
+            path.replace(place)
+        for members in self.utterances.values():
+            members[:] = [replace(one, path=places.get(one.path, one.path)) for one in members]
+        self.given = {*claimed}
+
+    def spoken(self) -> list[Utterance]:
+        """Return the utterances of all conversations."""
+        return [one for members in self.utterances.values() for one in members]
 
 
 class _Listed(Skipped):
@@ -176,6 +195,7 @@ def prepare_conversations(
     if root is not None and not root.is_dir():
         raise FileNotFoundError(f"audio_root must be a folder, but {audio_root} is none")
     gathered = _Gathered(out, root)
+    shutil.rmtree(out / UNNAMED, ignore_errors=True)  # of an interrupted run
     console = Console(stderr=True)
     for file in track(
         find_files(source, "source"), "reading", console=console, transient=True, disable=not console.is_terminal
@@ -194,8 +214,9 @@ def prepare_conversations(
         raise ValueError(
             "source must hold conversations, but none can be used: " + ("; ".join(skipped.lines()) or "empty")
         )
-    spoken = [one for members in gathered.utterances.values() for one in members]
-    note_audio(out, gathered.given)
+    gathered.name_given()
+    shutil.rmtree(out / UNNAMED, ignore_errors=True)
+    spoken = gathered.spoken()
     rules = Rules(max_duration=max_duration, min_sample_rate=min_sample_rate)
     with replaced_corpus(out):
         cuts, lost = ingest_any(spoken, out, rules, num_jobs)

@@ -61,18 +61,6 @@ def check_corpus(folder: str | Path, source: str, arguments: Mapping[str, Any], 
         check_same_settings(folder, made, {"source": source, **arguments})
 
 
-def note_audio(folder: str | Path, paths: Iterable[Path]) -> None:
-    """Note which audio files a run writes into a corpus folder.
-
-    Args:
-        folder: path of the corpus folder, created if missing.
-        paths: paths of the files, below the folder.
-    """
-    root = Path(folder)
-    found = {name for path in paths if (name := _name(root, path)) is not None}
-    _write(root, {*(_read(root) or ()), *found})
-
-
 def own_audio(folder: str | Path) -> set[Path]:
     """Return the resolved paths of the audio that runs of `spiritlm prepare` have written into a corpus folder."""
     return {(Path(folder) / name).resolve() for name in _read(Path(folder)) or ()}
@@ -81,7 +69,7 @@ def own_audio(folder: str | Path) -> set[Path]:
 def claim_audio(folder: str | Path, paths: Iterable[Path], sources: Iterable[Path]) -> list[Path]:
     """Note where a run may write audio into a corpus folder: under other names than files that are not its own.
 
-    Where there is no list, what the manifests name counts as the folder's own, except for sources of this run.
+    Where there is no list, what the manifests name counts as the folder's own. Sources of this run never do.
 
     Args:
         folder: path of the corpus folder, created if missing.
@@ -93,10 +81,8 @@ def claim_audio(folder: str | Path, paths: Iterable[Path], sources: Iterable[Pat
     """
     root = Path(folder)
     noted = _read(root)
-    if noted is None:
-        own = _named_by_manifests(root) - {path.resolve() for path in sources}
-    else:
-        own = {(root / name).resolve() for name in noted}
+    own = _named_by_manifests(root) if noted is None else {(root / name).resolve() for name in noted}
+    own -= {path.resolve() for path in sources}
     claimed = []
     for path in paths:
         place, number = path, 1
@@ -104,7 +90,8 @@ def claim_audio(folder: str | Path, paths: Iterable[Path], sources: Iterable[Pat
             number += 1
             place = path.with_name(f"{path.stem}%{number}{path.suffix}")
         claimed.append(place)
-    note_audio(root, claimed)
+    found = {name for path in claimed if (name := _name(root, path)) is not None}
+    _write(root, {*(noted or ()), *found})
     return claimed
 
 

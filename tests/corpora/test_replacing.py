@@ -52,6 +52,10 @@ def rows(path: Path) -> Path:
     return path
 
 
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
 def emov(place: Path) -> Path:
     """Three recordings of EmoV-DB, with their sentences."""
     for number in range(1, 4):
@@ -312,6 +316,40 @@ def test_audio_whose_bytes_stand_in_the_source_leaves_nothing(tmp_path: Path) ->
         (tmp_path / "chat.jsonl").write_text(json.dumps({"messages": [asked, ANSWER]}))
         chat(str(tmp_path / "chat.jsonl"), str(out), num_jobs=1)
         assert {path.parent.name for path in audio_of(out)} == {place}
+
+
+def told_chat(folder: Path, rate: int, name: str = "a") -> str:
+    """A conversation whose audio stands in the row itself."""
+    save_wav(folder / "a.wav", NOISE, rate)
+    data = base64.b64encode((folder / "a.wav").read_bytes()).decode()
+    asked = {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}]}
+    (folder / "chat.jsonl").write_text(json.dumps({"id": name, "messages": [asked, ANSWER]}))
+    return str(folder / "chat.jsonl")
+
+
+def test_a_file_with_the_name_of_audio_that_stands_in_the_source_stays(tmp_path: Path) -> None:
+    source, out = told_chat(tmp_path, 16_000), tmp_path / "out"
+    save_wav(out / "given" / "a-0.wav", NOISE[:4000], 22_050)
+    before = (out / "given" / "a-0.wav").read_bytes()
+    for _ in range(2):
+        chat(source, str(out), num_jobs=1)
+        assert (out / "given" / "a-0.wav").read_bytes() == before
+        assert {path.name for path in out.rglob("*.wav")} == {"a-0.wav", "a-0%2.wav"}
+        (cut,) = [cut for split in SPLITS for cut in load_cuts(out, split)]
+        assert Path(cut.recording.sources[0].source).name == "a-0%2.wav"
+
+
+def test_audio_of_conversations_whose_reading_was_interrupted_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("spiritlm_pl.conversations.prepare._Gathered.name_given", lambda gathered: interrupt())
+        with pytest.raises(KeyboardInterrupt):
+            chat(told_chat(tmp_path, 16_000, "a"), str(out), num_jobs=1)
+    assert len([*out.rglob("*.wav")]) == 1
+    chat(told_chat(tmp_path, 16_000, "b"), str(out), num_jobs=1)
+    assert {path.name for path in audio_of(out)} == {"b-0.wav"} and not (out / ".given").exists()
 
 
 @pytest.mark.parametrize("linked", ["out", "out/audio"])
