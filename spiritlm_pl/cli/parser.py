@@ -135,6 +135,8 @@ def run_command(function: Callable[..., None], parser: CommandParser, words: Seq
     _check_once(parser, words)
     values = parser.instantiate(parsed(parser, parser, words)).as_dict()  # vars() would mark names such as "items"
     values.pop("config", None)
+    if values.get("num_jobs") is not None and values["num_jobs"] < 1:  # before a command reads or fetches anything
+        raise ArgumentError(None, f"--num-jobs must be at least 1, but is {values['num_jobs']} instead")
     variadic = variadic_name(function)
     names = [*signature(function).parameters]
     first = [] if variadic is None else [values.pop(name) for name in names[: names.index(variadic)]]

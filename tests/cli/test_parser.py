@@ -282,6 +282,10 @@ def test_an_interrupt_ends_every_command_alike(
     ("words", "message"),
     [
         (["prepare"], "spiritlm prepare must be followed by one of amazon-queen, "),
+        (
+            ["prepare", "debian-prompts", "out", "--num-jobs=0"],
+            "error: --num-jobs must be at least 1, but is 0 instead",
+        ),
         (["prepare", "storie", "x"], "but storie follows; did you mean stories?"),
         (["evaluate", "--split", "test"], "choice, codes, endings, "),
         (["quickstrt"], "but is 'quickstrt' instead; did you mean quickstart?"),

@@ -12,6 +12,7 @@ from typing import Any
 from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.files import files_below, path_id, read_text
 from spiritlm_pl.corpora.manifest import SPLITS
+from spiritlm_pl.corpora.replacing import check_corpus
 from spiritlm_pl.corpora.splitting import assign_splits, by_split, check_fractions, spread_evenly
 from spiritlm_pl.corpora.synthetic.flite import PREFIX
 from spiritlm_pl.corpora.synthetic.spoken import (
@@ -156,22 +157,37 @@ def speak_text(
     _check_voices(voices, held_out_voices, times_said)
     if utterances is not None and utterances < 1:
         raise ValueError(f"utterances must be at least 1, but is {utterances} instead")
-    with any_voices([*voices, *held_out_voices], speed, None if flite is None else Path(flite)) as speakers:
-        splits = split_by_parts(read_sentences(file), validation_fraction, test_fraction, seed)
-        if held_out_voices and not splits["test"]:
-            raise ValueError(
-                "held_out_voices must be left out where no sentence is in the test split, which alone they say, but "
-                f"are {', '.join(held_out_voices)} instead: set test_fraction, or give the text a folder test"
-            )
+    names = [*voices, *held_out_voices]
+    source = f"{' and '.join(_synthesizers(names))} reading {file.name}"
+    arguments = {
+        "file": str(file.resolve()),
+        "seed": seed,
+        "voices": list(voices),
+        "held_out_voices": list(held_out_voices),
+        "times_said": times_said,
+        "utterances": utterances,
+        "speed": speed,
+        "validation_fraction": validation_fraction,
+        "test_fraction": test_fraction,
+    }
+    splits = split_by_parts(read_sentences(file), validation_fraction, test_fraction, seed)
+    if held_out_voices and not splits["test"]:
+        raise ValueError(
+            "held_out_voices must be left out where no sentence is in the test split, which alone they say, but "
+            f"are {', '.join(held_out_voices)} instead: set test_fraction, or give the text a folder test"
+        )
+    most = _shares(splits, times_said, utterances)
+    check_corpus(out, source, arguments, overwrite)
+    # Last, since it may fetch Flite.
+    with any_voices(names, speed, None if flite is None else Path(flite)) as speakers:
         lines: list[Line] = []
         line_splits: list[str] = []
         skipped: list[Skipped] = []
-        most = _shares(splits, times_said, utterances)
         for split, members in splits.items():
-            names = held_out_voices if split == "test" and held_out_voices else voices
+            own = held_out_voices if split == "test" and held_out_voices else voices
             for index, sentence in enumerate(spread_evenly(members, most[split])):
                 for turn in range(times_said):
-                    voice = speakers[names[(index * times_said + turn) % len(names)]]
+                    voice = speakers[own[(index * times_said + turn) % len(own)]]
                     name = sentence.id if times_said == 1 else f"{sentence.id}-{voice.name}"
                     reason = _unsayable(sentence.text, voice)
                     if reason is None:
@@ -189,19 +205,9 @@ def speak_text(
             skipped=skipped,
             overwrite=overwrite,
             name=out.name,
-            source=f"{' and '.join(_synthesizers(speakers))} reading {file.name}",
-            licence="; ".join(_licences(speakers)),
-            arguments={
-                "file": str(file.resolve()),
-                "seed": seed,
-                "voices": list(voices),
-                "held_out_voices": list(held_out_voices),
-                "times_said": times_said,
-                "utterances": utterances,
-                "speed": speed,
-                "validation_fraction": validation_fraction,
-                "test_fraction": test_fraction,
-            },
+            source=source,
+            licence="; ".join(_licences(names)),
+            arguments=arguments,
         )
 
 
@@ -243,14 +249,14 @@ def _shares(splits: dict[str, list[Sentence]], times_said: int, utterances: int 
     return dict.fromkeys(splits, 0) | shares
 
 
-def _synthesizers(speakers: dict[str, AnyVoice]) -> list[str]:
-    others = [name for name in speakers if not name.startswith(PREFIX)]
-    return [SYNTHESIZER] * bool(others) + ["Flite"] * (len(others) < len(speakers))
+def _synthesizers(names: Sequence[str]) -> list[str]:
+    others = [name for name in names if not name.startswith(PREFIX)]
+    return [SYNTHESIZER] * bool(others) + ["Flite"] * (len(others) < len(names))
 
 
-def _licences(speakers: dict[str, AnyVoice]) -> list[str]:
+def _licences(names: Sequence[str]) -> list[str]:
     texts = {SYNTHESIZER: LICENCE, "Flite": FLITE_LICENCE}
-    return [f"{texts[name]}the text's own licence" for name in _synthesizers(speakers)]
+    return [f"{texts[name]}the text's own licence" for name in _synthesizers(names)]
 
 
 def _unsayable(sentence: str, voice: AnyVoice) -> str | None:

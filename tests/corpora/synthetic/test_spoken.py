@@ -122,7 +122,7 @@ def test_lines_without_sentence_ends_are_no_sentence(tmp_path: Path, capsys: pyt
     assert "1 skipped" in capsys.readouterr().out
     file.write_text("\n".join(lines))
     with pytest.raises(ValueError, match="at most 200 words, but has 288 instead: end sentences with"):
-        text(str(file), str(tmp_path / "out"), num_jobs=1)
+        text(str(file), str(tmp_path / "out"), num_jobs=1, overwrite=True)
 
 
 def test_foreign_voices_say_no_english_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,7 +133,7 @@ def test_foreign_voices_say_no_english_numbers(tmp_path: Path, capsys: pytest.Ca
     assert texts == {"mam dwa psy", "to jest dom"} and "1 skipped" in capsys.readouterr().out
     file.write_text("Mam 42 koty.")
     with pytest.raises(ValueError, match="all were skipped .*voice pl, but has '42'"):
-        text(str(file), str(tmp_path / "out"), voices=("pl",), num_jobs=1)
+        text(str(file), str(tmp_path / "out"), voices=("pl",), num_jobs=1, overwrite=True)
 
 
 @pytest.mark.parametrize("make", [stories, styles])

@@ -191,3 +191,33 @@ def test_files_that_are_no_text_to_say(content: bytes, message: str, tmp_path: P
     (tmp_path / "texts" / "a" / "x.txt").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         text(str(tmp_path / "texts"), str(tmp_path / "out"), voices=("flite-slt",), flite=str(flite), num_jobs=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"utterances": 1, "test_fraction": 0.5}, "utterances must be at least 2"),
+        (
+            {"held_out_voices": ("en-us",), "test_fraction": 0.0},
+            "held_out_voices must be left out where no sentence is",
+        ),
+        ({"speed": 500}, r"speed must be in \[80, 450\]"),
+        ({"speed": 200}, "out must be a new folder, or one that was made with the same settings"),
+        ({"file": "EMPTY"}, "must hold words to say"),
+    ],
+)
+def test_flite_is_fetched_once_all_else_is_known_to_fit(
+    options: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = write(tmp_path, lines="Here is a cat. Here is a dog. Here is a pig.", empty="..."), tmp_path / "out"
+    given = {"voices": ("flite-slt",), "num_jobs": 1, "validation_fraction": 0.0} | options
+    file = folder / ("empty.txt" if given.pop("file", None) else "lines.txt")
+    if options == {"speed": 200}:
+        text(str(file), str(out), num_jobs=1)
+
+    def fetched(*where: object) -> None:
+        raise AssertionError("Flite must not be fetched")
+
+    monkeypatch.setattr("spiritlm_pl.corpora.synthetic.flite.package_files", fetched)
+    with pytest.raises(ValueError, match=message):
+        text(str(file), str(out), **given)
