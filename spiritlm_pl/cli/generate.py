@@ -101,8 +101,9 @@ def generate(
     Each line of --jsonl holds a prompt, such as [{"text": "the cat"}, {"audio": "a.wav"}] or "[Text]the
     cat[Speech][Hu3]", and may also hold an id and an output. It may have messages (a role and a content each, as chat
     servers read them) in place of the prompt. All lines are read first: one that is no JSON object, or repeats an id,
-    ends the command. If a line cannot be answered, its output tells why, the others are answered, and the exit status
-    is 1.
+    ends the command. If a line cannot be answered, its line of the output has id and error, the others are answered,
+    and the exit status is 1. An output line belongs to the input line of its id, whatever its place: the id that the
+    input line gives, or else the line's number in its file, from 1 and with empty lines counted.
 
     Examples:
         spiritlm generate --text "The large language model" --output text
@@ -119,8 +120,11 @@ def generate(
             the prompt as it is, and only messages are asked by a template: "chat", or the only one.
         output: modality of the answer: text, speech, or any mixture of both.
         num_samples: number of answers to each prompt.
-        out: folder where wav files are written.
-        lines: file that the answers to --jsonl are appended to; prompts whose answers are already in it are skipped.
+        out: folder where wav files are written: answer1_1.wav and so on, by the numbers of the answer and of its
+            speech; with --jsonl, ID_1_1.wav, by those of the answer and of its piece, where a piece of text has no
+            file.
+        lines: file that the answers to --jsonl are appended to; prompts whose answers are already in it are skipped,
+            and those that failed are tried again, with their lines at the end.
         stream: print the answer while it is generated.
         speaker: voice of the vocoder, by name or number; its default if left out.
         style: global style of the vocoder, by name or number; its default if left out, or none for a vocoder without

@@ -1,7 +1,7 @@
 """Encoding of prompts, which are pieces or a string of words and tokens, as token ids."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 
 SHOWN = 40  # largest number of characters of a wrong string in a message
+MOST_SHOWN = 12  # characters that a warning names
 SPIRIT_LM_PREFIXES = tuple(stream.prefix for stream in spirit_lm_streams(1, 1, 1))
 
 
@@ -128,6 +129,18 @@ def unknown_characters(prompt: Prompting, text_tokenizer: "TextTokenizer", vocab
     parts = [parse_prompt(one, vocabulary) if isinstance(one, str) else one for one in contents]
     texts = " ".join(piece.text for pieces in parts for piece in pieces if isinstance(piece, Text))
     return text_tokenizer.unknown_characters(texts)
+
+
+def told_of_unknown(characters: Iterable[str]) -> str | None:
+    """Return a sentence on characters of prompts that a text tokenizer has no tokens for; None if there are none."""
+    found = list(dict.fromkeys(characters))
+    if not found:
+        return None
+    shown = " ".join(found[:MOST_SHOWN]) + (f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else "")
+    return (
+        f"the text tokenizer has no tokens for {shown}: the model reads them as bytes or as unknown, and may not "
+        "understand them"
+    )
 
 
 def parse_speech(string: str, vocabulary: Vocabulary) -> tuple[int, ...]:

@@ -135,23 +135,24 @@ def _answered(
     session: Session, request: AnswerChoice, prompt: Sequence[Piece] | Dialogue, template: str | None = None
 ) -> GenerateResponse | StreamingResponse:
     """Return an answer as a whole, or while it is made."""
-    voice = _voice(request)
+    voice, warnings = _voice(request), session.warnings(prompt) or None
     if request.stream:
         items = session.stream(prompt, request.output, request.settings(), voice, template)
-        return StreamingResponse((_event(item, session) for item in items), media_type=EVENTS)
+        return StreamingResponse((_event(item, session, warnings) for item in items), media_type=EVENTS)
     answer = session.answer(prompt, request.output, request.settings(), voice, None, template)
     return GenerateResponse(
         pieces=[_written(piece, session) for piece in answer.pieces],
         prompt_tokens=_tokens(answer.prompt_tokens, session),
         tokens=_tokens(answer.tokens, session),
         finish_reason=answer.finish_reason,
+        warnings=warnings,
     )
 
 
-def _event(item: StreamedPiece | StreamEnd, session: Session) -> str:
+def _event(item: StreamedPiece | StreamEnd, session: Session, warnings: list[str] | None) -> str:
     """Return a server-sent event with what is new of an answer."""
     if isinstance(item, StreamEnd):
-        told = Streamed(finish_reason=item.finish_reason)
+        told = Streamed(finish_reason=item.finish_reason, warnings=warnings)
     else:
         told = Streamed(number=item.number, **_written(item.piece, session).model_dump())
     return f"data: {told.model_dump_json(exclude_none=True)}\n\n"

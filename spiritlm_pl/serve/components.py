@@ -102,6 +102,7 @@ class AnswerPane:
 
     Attributes:
         text: text of the answer, with the length of its speech.
+        notes: what the user should know of the prompt.
         player: player of all speech of the answer.
         picture: waveform and spectrogram of the speech.
         tokens: all tokens of the answer, coloured by kind.
@@ -109,6 +110,7 @@ class AnswerPane:
     """
 
     text: gr.Textbox
+    notes: gr.HTML
     player: gr.Audio
     picture: gr.Plot
     tokens: gr.HTML
@@ -117,7 +119,7 @@ class AnswerPane:
     @property
     def parts(self) -> list[gr.components.Component]:
         """All components, in the order of the attributes."""
-        return [self.text, self.player, self.picture, self.tokens, self.go_on]
+        return [self.text, self.notes, self.player, self.picture, self.tokens, self.go_on]
 
 
 def header(session: Session) -> None:
@@ -197,6 +199,7 @@ def answer_pane() -> AnswerPane:
     text = gr.Textbox(
         label="Text", interactive=False, lines=2, elem_id="answer_text", placeholder="What the model says"
     )
+    notes = gr.HTML(visible=False, elem_id="answer_notes")
     player = gr.Audio(
         label="Speech",
         interactive=False,
@@ -208,7 +211,7 @@ def answer_pane() -> AnswerPane:
     picture = gr.Plot(show_label=False, visible=False, elem_id="answer_picture")
     tokens = gr.HTML(visible=False, elem_id="answer_tokens", container=True)
     go_on = gr.Button("Continue: make the answer part of the prompt", elem_id="continue", visible=False)
-    return AnswerPane(text, player, picture, tokens, go_on)
+    return AnswerPane(text, notes, player, picture, tokens, go_on)
 
 
 def turn_list(turns: gr.State) -> None:

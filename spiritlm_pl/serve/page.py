@@ -116,10 +116,10 @@ def build_page(session: Session) -> gr.Blocks:
                 found = session.answer(
                     prompt, output, settings, voice, lambda done, most: progress((done, most), unit="tokens"), template
                 )
-            return [asked, "", None, found.pieces, *shown(found, session)]
+            return [asked, "", None, found.pieces, *shown(found, session, session.warnings(prompt))]
 
         boxes = [turns, prompt.text, prompt.audio]
-        empty = [[], "", *(gr.update(value=None, visible=False) for _ in range(3)), gr.update(visible=False)]
+        empty = [[], "", *(gr.update(value=None, visible=False) for _ in range(4)), gr.update(visible=False)]
 
         def go_on(pieces: list[Said], said: list[Piece]) -> list[Any]:
             return [[*pieces, *((LEARNT, piece) for piece in said)], *empty]
@@ -137,8 +137,8 @@ def build_page(session: Session) -> gr.Blocks:
     return page
 
 
-def shown(answer: Answer, session: Session) -> list[Any]:
-    """Return the contents of the parts of `AnswerPane` for an answer."""
+def shown(answer: Answer, session: Session, warnings: Sequence[str] = ()) -> list[Any]:
+    """Return the contents of the parts of `AnswerPane` for an answer, and for warnings of its prompt."""
     model, speech = session.spirit_lm, answer_speech(answer.pieces)
     heard = gr.update(value=None, visible=False), gr.update(value=None, visible=False)
     if speech is not None:
@@ -151,6 +151,7 @@ def shown(answer: Answer, session: Session) -> list[Any]:
     tokens = named_tokens(answer.tokens, model.vocabulary, model.text_tokenizer)
     return [
         answer_text(answer.pieces, answer.finish_reason),
+        gr.update(value=f'<p class="hint">{escape(" ".join(warnings))}</p>', visible=bool(warnings)),
         *heard,
         gr.update(value=tokens_html(tokens, model.vocabulary.layout.names), visible=bool(tokens)),
         gr.update(visible=bool(answer.pieces)),

@@ -12,6 +12,7 @@ MOST_PIECES = 64
 MOST_UNITS = 10_000
 LARGEST_SEED = 2**53 - 1  # largest integer that JavaScript represents exactly
 AUDIO = f"A file of {FORMATS}, in base64."
+WARNINGS = "What to know of the prompt, such as characters without tokens in the text tokenizer; missing if nothing."
 DEFAULTS = GenerationSettings()
 
 
@@ -187,6 +188,7 @@ class GenerateResponse(BaseModel):
     )
     prompt_tokens: list[WrittenToken] = Field(description="Tokens of the prompt.")
     tokens: list[WrittenToken] = Field(description="Tokens that the model generated.")
+    warnings: list[str] | None = Field(default=None, description=WARNINGS)
 
 
 class Streamed(BaseModel):
@@ -198,6 +200,7 @@ class Streamed(BaseModel):
     seconds: float | None = Field(default=None, description="How long the audio lasts.")
     tokens: str | None = Field(default=None, description="Speech as tokens, where there is no vocoder.")
     finish_reason: Literal["stop", "length"] | None = Field(default=None, description="In the last event.")
+    warnings: list[str] | None = Field(default=None, description=WARNINGS + " In the last event.")
 
 
 class TokenizeRequest(Strict):

@@ -27,7 +27,7 @@ from spiritlm_pl.generation import (
 )
 from spiritlm_pl.generation.codebooks import joined_speech
 from spiritlm_pl.generation.codec import nothing_to_speak
-from spiritlm_pl.generation.prompt import Prompt
+from spiritlm_pl.generation.prompt import Prompt, told_of_unknown, unknown_characters
 from spiritlm_pl.generation.stopping import Progress
 from spiritlm_pl.generation.stream import Segment, encode_segments
 from spiritlm_pl.generation.synthesis import NO_DURATIONS
@@ -269,6 +269,12 @@ class Session:
 
         threading.Thread(target=generate, daemon=True).start()
         return Items(new, closed)
+
+    def warnings(self, prompt: Sequence[Piece] | Dialogue) -> list[str]:
+        """Return what a user should know of a prompt that is answered all the same: characters without tokens."""
+        model = self.spirit_lm
+        told = told_of_unknown(unknown_characters(prompt, model.text_tokenizer, model.vocabulary))
+        return [] if told is None else [told]
 
     def _check_seconds(self, prompt: Sequence[Piece] | Dialogue) -> None:
         """Refuse a prompt with too much speech, before any of it is tokenized."""

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import torch
 
-from spiritlm_pl.cli.batch.items import asked
+from spiritlm_pl.cli.batch.items import asked, audio_items, read_items
 from spiritlm_pl.cli.main import main
 from spiritlm_pl.generation import Speech, SpiritLM, Text
 from spiritlm_pl.generation.stream import speech_string
@@ -314,6 +314,18 @@ def test_lines_that_are_none_are_told(run, tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit) as exit_:
             main()
         assert exit_.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_ids_are_the_numbers_of_lines_also_where_lines_are_empty(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text(
+            '{"audio": "x.wav"}\n\n{"id": "own", "audio": "y.wav"}\n{"audio": "z"}\n'
+        )
+    one, other = str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")
+    for read in (read_items, audio_items):
+        assert [item["id"] for item in read([one])] == ["1", "own", "4"]
+        ids = [item["id"] for item in read([one, other])]
+        assert ids == [f"{one}:1", "own", f"{one}:4", f"{other}:1", "own", f"{other}:4"]
 
 
 def test_null_counts_as_left_out():

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy, deepcopy
@@ -131,6 +132,16 @@ def test_an_answer_tells_whether_it_stopped_or_was_cut_off(client, spirit_lm, mo
     stopped = client.post("/api/generate", json=request).json()
     assert stopped["finish_reason"] == "stop"
     assert [token["id"] for token in stopped["tokens"]] == ids[: ids.index(end)]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_characters_without_tokens_are_told_beside_the_answer(client, stream):
+    for text, expected in (("the cat", None), ("the щ cat", "the text tokenizer has no tokens for щ: the model reads")):
+        request = {"prompt": [{"text": text}], "output": "text", "max_new_tokens": 2, "stream": stream}
+        response = client.post("/api/generate", json=request)
+        told = json.loads(response.text.strip().rpartition("data: ")[2]) if stream else response.json()
+        assert ("warnings" in told) == (expected is not None)
+        assert expected is None or told["warnings"][0].startswith(expected)
 
 
 @pytest.mark.parametrize("file_format", ["WAV", "FLAC", "OGG"])

@@ -86,6 +86,14 @@ def test_errors_are_readable(client, given, message):
     assert message in (event["output"]["error"] or ""), event
 
 
+def test_characters_without_tokens_are_told_below_the_answer(client):
+    for text, told in (("the cat", False), ("the щ <b>", True)):
+        event = call(client, "generate", {"text": text, "output": "text", "longest": 2})
+        assert event["success"], event
+        (notes,) = [one for one in event["output"]["data"] if isinstance(one, dict) and "hint" in str(one.get("value"))]
+        assert notes["visible"] == told and ("no tokens for щ: " in notes["value"]) == told
+
+
 def test_a_voice_that_is_not_offered_is_refused(client):
     assert not call(client, "generate", {"text": "cat", "speaker": "carl"})["success"]
 

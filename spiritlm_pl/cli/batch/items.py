@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 Item = dict[str, Any]
 STANDARD = "-"
 MODEL = Path("quickstart/model")
-MOST_SHOWN = 12  # characters in a warning
 PROMPT_PIECES = ({"text"}, {"audio"})
 
 
@@ -42,16 +41,18 @@ def best_device(asked: str | None) -> str:
     return str(check_device(asked or ("cuda" if torch.cuda.is_available() else "cpu")))
 
 
-def read_items(inputs: Sequence[str]) -> Iterator[Item]:
-    """Read items from JSON lines; each gets an `id` if it has none.
+def read_items(inputs: Sequence[str], several: bool | None = None) -> Iterator[Item]:
+    """Read items from JSON lines; each gets an `id` if it has none: its line's number, after its file if several are.
 
     Args:
         inputs: files of JSON lines, or `-` for standard input.
+        several: whether these are some of several inputs; None if they are all.
 
     Raises:
         FileNotFoundError: if a file is missing.
         ValueError: if a line is not a JSON object.
     """
+    several = len(inputs) > 1 if several is None else several
     for name in inputs:
         if name != STANDARD and not Path(name).is_file():
             raise FileNotFoundError(f"INPUT must be a file of JSON lines or -, but {name} does not exist")
@@ -68,7 +69,7 @@ def read_items(inputs: Sequence[str]) -> Iterator[Item]:
                     raise ValueError(f"line {number} of {name} must be a JSON object, but is {line.strip()[:40]!r}")
                 if item.get("id", "") is None:
                     del item["id"]
-                own = str(number) if len(inputs) == 1 else f"{name}:{number}"
+                own = f"{name}:{number}" if several else str(number)
                 yield {"id": str(item.get("id", own)), **{key: item[key] for key in item if key != "id"}}
 
 
@@ -92,7 +93,7 @@ def audio_items(inputs: Sequence[str]) -> Iterator[Item]:
             for found in files:
                 yield {"id": str(found), "audio": str(found)}
         elif name == STANDARD or path.suffix in (".json", ".jsonl"):
-            for item in read_items([name]):
+            for item in read_items([name], several=len(inputs) > 1):
                 if "audio" not in item:
                     raise ValueError(f"a line of {name} must have audio, but {item['id']} has none")
                 yield item
@@ -136,15 +137,11 @@ def asked(item: Item, key: str, vocabulary: "Vocabulary") -> "Prompting":
 
 def warn_of_unknown(characters: Iterable[str]) -> None:
     """Print a warning of characters of prompts that a text tokenizer has no tokens for; nothing if there are none."""
-    found = list(dict.fromkeys(characters))
-    if not found:
-        return
-    shown = " ".join(found[:MOST_SHOWN]) + (f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else "")
-    print(
-        f"warning: the text tokenizer has no tokens for {shown}: the model reads them as bytes or as unknown, and may "
-        "not understand them",
-        file=sys.stderr,
-    )
+    from spiritlm_pl.generation.prompt import told_of_unknown
+
+    told = told_of_unknown(characters)
+    if told is not None:
+        print(f"warning: {told}", file=sys.stderr)
 
 
 class LinesWriter:

@@ -34,8 +34,11 @@ def score(
     lists such as [{"audio": "a.wav"}, {"text": "the mat"}]. A line of the output holds, for each hypothesis, the summed
     log-likelihood, the number of tokens and the mean, and which one is best by the mean (null for a tie). The end of a
     document, or of a turn, is not scored. A line may have messages (a role and a content each) in place of the context;
-    the hypotheses are then answers of the assistant. If an item cannot be scored, its line tells why, the others are
-    scored, and the exit status is 1.
+    the hypotheses are then answers of the assistant. If an item cannot be scored, its line has id and error, the
+    others are scored, and the exit status is 1.
+
+    An output line belongs to the input line of its id, whatever its place: the id that the input line gives, or else
+    the line's number in its file, from 1 and with empty lines counted (FILE:NUMBER where there are several files).
 
     Examples:
         spiritlm score items.jsonl --out scores.jsonl
@@ -43,7 +46,8 @@ def score(
 
     Args:
         inputs: files of JSON lines; - or no file reads standard input.
-        out: file that lines are appended to; items that are already in it are skipped. Standard output if left out.
+        out: file that lines are appended to; items that are already in it are skipped, and those that failed are tried
+            again, with their lines at the end. Standard output if left out.
         model: model folder, or directory of the published release.
         lm: folder of the language model; MODEL/lm if left out.
         adapter: folder of an adapter that was trained on this model (LoRA), to use with it; none if left out.

@@ -22,8 +22,10 @@ def tokenize(
     """Turn audio into tokens: files, folders, or JSON lines with audio.
 
     Each line holds id, tokens ([Hu12][Hu7]...), the durations of the units in frames, and seconds; the codes of a
-    neural codec have no durations, as each lasts a frame. If audio cannot be used, its line tells why, the others are
-    done, and the exit status is 1.
+    neural codec have no durations, as each lasts a frame. If audio cannot be used, its line has id and error, the
+    others are done, and the exit status is 1. Lines come in another order than the input, from short to long: one
+    belongs to the audio of its id, which is the path of the file, what a line of JSON gives as its id, or else that
+    line's number in its file, from 1 and with empty lines counted (FILE:NUMBER where there are several inputs).
 
     Examples:
         spiritlm tokenize recordings/ --out tokens.jsonl
@@ -33,7 +35,8 @@ def tokenize(
     Args:
         inputs: audio files, folders with audio, or files of JSON lines; - or no input reads JSON lines from standard
             input.
-        out: file that lines are appended to; items that are already in it are skipped. Standard output if left out.
+        out: file that lines are appended to; items that are already in it are skipped, and those that failed are tried
+            again, with their lines at the end. Standard output if left out.
         model: model folder, or directory of the published release.
         variant: base or expressive, if the published release holds both.
         device: device to compute on, such as cpu, cuda or cuda:1; if left out, cuda where available, else cpu.

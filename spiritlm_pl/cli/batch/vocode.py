@@ -29,7 +29,11 @@ def vocode(
     """Turn tokens, such as the JSON lines of `spiritlm tokenize`, into audio.
 
     Each line of the input holds tokens and, if they are known, durations in frames; each line of the output holds id,
-    audio and seconds. If an item cannot be spoken, its line tells why, the others are done, and the exit status is 1.
+    audio and seconds. If an item cannot be spoken, its line has id and error, the others are done, and the exit status
+    is 1.
+
+    An output line belongs to the input line of its id, whatever its place: the id that the input line gives, or else
+    the line's number in its file, from 1 and with empty lines counted (FILE:NUMBER where there are several files).
 
     Examples:
         spiritlm vocode tokens.jsonl --audio spoken --out spoken.jsonl
@@ -38,7 +42,8 @@ def vocode(
 
     Args:
         inputs: files of JSON lines; - or no file reads standard input.
-        out: file that lines are appended to; items that are already in it are skipped. Standard output if left out.
+        out: file that lines are appended to; items that are already in it are skipped, and those that failed are tried
+            again, with their lines at the end. Standard output if left out.
         audio: folder that wav files are written to.
         model: model folder, or directory of the published release.
         variant: base or expressive, if the published release holds both.
