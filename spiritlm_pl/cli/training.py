@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import torch
@@ -185,8 +185,8 @@ class SpiritCLI(LightningCLI):
                 "model must be one that predict runs over a corpus, as in --config tokenize/base, but is "
                 f"{type(self.model).__name__} instead"
             )
-        writers = (WriteUnits, BasePredictionWriter)
-        if isinstance(self.model, TokenizeModule) and not any(isinstance(c, writers) for c in self.trainer.callbacks):
+        writers, trainer = (WriteUnits, BasePredictionWriter), cast(Any, self.trainer)
+        if isinstance(self.model, TokenizeModule) and not any(isinstance(c, writers) for c in trainer.callbacks):
             raise ValueError(
                 "trainer.callbacks must have WriteUnits, without which no units are written, but lacks it: it is in "
                 "--config tokenize/base"
@@ -251,9 +251,10 @@ def _is_no_advert(record: logging.LogRecord) -> bool:
 
 def leave_out_without_logger(trainer: Trainer) -> None:
     """Do without the callbacks that only log, where a trainer has no logger, and print so."""
-    for callback in [] if trainer.loggers else [*trainer.callbacks]:
+    callbacks: list[Callback] = cast(Any, trainer).callbacks
+    for callback in [] if trainer.loggers else [*callbacks]:
         if isinstance(callback, LearningRateMonitor | DeviceStatsMonitor):
-            trainer.callbacks.remove(callback)
+            callbacks.remove(callback)
             rank_zero_info(f"{type(callback).__name__} is left out, as it only logs and there is no logger")
 
 

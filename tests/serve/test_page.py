@@ -87,7 +87,7 @@ def test_errors_are_readable(client, given, message):
 
 
 def test_characters_without_tokens_are_told_below_the_answer(client):
-    for text, told in (("the cat", False), ("the щ <b>", True)):
+    for text, told in (("the cat", False), ("the щ cat", True)):
         event = call(client, "generate", {"text": text, "output": "text", "longest": 2})
         assert event["success"], event
         (notes,) = [one for one in event["output"]["data"] if isinstance(one, dict) and "hint" in str(one.get("value"))]
