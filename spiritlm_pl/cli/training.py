@@ -116,7 +116,8 @@ class SpiritCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer; errors name settings as they are typed."""
-        with settings_spelt(self.config[self.subcommand].as_dict()):
+        config = self.config if self.subcommand is None else self.config[self.subcommand]
+        with settings_spelt(config.as_dict()):
             super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
