@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.faults.change import damaged
 from benchmarks.faults.trial import Ended, Trial, digests, guarded, ran, shortened, spiritlm
+from benchmarks.faults.world import predict_words
 
 LIMIT = 60.0
 Action = Callable[[], None]
@@ -84,6 +85,22 @@ def _align(root: Path, copy: Path) -> Action:
     return action
 
 
+def _prepare_again(root: Path, copy: Path) -> Action:
+    def action() -> None:
+        shutil.copytree(copy, "corpus")
+        spiritlm("prepare", "stories", "corpus", "--count=40", "--num-jobs=1", "--test_fraction=0.2")()
+
+    return action
+
+
+def _predict_again(root: Path, copy: Path) -> Action:
+    def action() -> None:
+        shutil.copytree(copy, "units")
+        spiritlm(*predict_words(root, "units"))()
+
+    return action
+
+
 def _score(root: Path, copy: Path) -> Action:
     def action() -> None:
         line = '{"context": "[Text]the fox", "hypotheses": ["[Speech][Hu3][Hu5]", "[Text]the river"]}'
@@ -109,13 +126,13 @@ TARGETS: dict[str, Target] = {
     "block": Target("blocks", "train/*/block-*", _blocks, ("lm/*.safetensors",)),
     "block manifest": Target("blocks", "train/*/manifest.json", _blocks, ("lm/*.safetensors",)),
     "unit shard": Target("units", "tones/*/part-*.parquet", _build, ("blocks/**/block-*",)),
-    "unit shard record": Target("units", "tones/*/part-*.json", _build, ("blocks/**/block-*",)),
+    "unit shard record": Target("units", "tones/*/part-*.json", _predict_again, ("units/**/*.parquet",)),
     "unit manifest": Target("units", "tones/*/manifest.json", _build, ("blocks/**/block-*",)),
     "corpus manifest": Target(
         "tones", "cuts_*.jsonl.gz", lambda root, copy: guarded(lambda: _corpus(copy)), ("found.txt",)
     ),
     "corpus manifest, align": Target("stories", "cuts_*.jsonl.gz", _align, ("corpus/cuts_*",)),
-    "corpus description": Target("stories", "corpus.json", _align, ("corpus/cuts_*",)),
+    "corpus description": Target("stories", "corpus.json", _prepare_again, ("corpus/cuts_*", "corpus/corpus.json")),
     "F0 store": Target(
         "tones", "f0/yin/train-*.parquet", lambda root, copy: guarded(lambda: _f0(copy)), ("found.txt",)
     ),

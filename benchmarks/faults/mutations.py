@@ -9,17 +9,16 @@ import random
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.change import ODD_VALUES, ODD_WORDS, changed_tree, mutated
 from benchmarks.faults.flips import TARGETS
+from benchmarks.faults.newer import NEWER
+from benchmarks.faults.task import SLOW, Make, Task
 from benchmarks.faults.trial import Ended, Trial, ran, shortened, spiritlm
 from benchmarks.faults.world import CONTAINERS
 
-LIMIT = 10.0
-SLOW = 30.0  # for trainers, whose start alone takes seconds on a busy machine
 PIECES = (
     "the fox",
     "",
@@ -36,26 +35,6 @@ PIECES = (
     "字",
     "\u202e",
 )
-
-
-@dataclass(frozen=True)
-class Task:
-    """A mutated input and what reads it.
-
-    Attributes:
-        action: runs the command.
-        change: what was mutated, in words.
-        lost: tells from the ending what good thing is gone, or "" if all is there.
-        limit: number of seconds after which the command hangs.
-    """
-
-    action: Callable[[], None]
-    change: str
-    lost: Callable[[Ended], str] = lambda ended: ""
-    limit: float = LIMIT
-
-
-Make = Callable[[Path, Path, random.Random], Task]
 
 
 def _mutate(path: Path, draw: random.Random) -> str:
@@ -307,6 +286,7 @@ KINDS: dict[str, Make] = {
     "book": _book,
     "prompt": _prompt,
     "request": _request,
+    **NEWER,
 }
 
 
