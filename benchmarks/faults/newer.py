@@ -159,10 +159,9 @@ NEWER: dict[str, Make] = {
     ),
     "codec descriptions": _file(
         "codec",
-        "ours/**/*.json",
+        "model/**/*.json",
         lambda root, newer, copy: (
-            *("tokenize", root / "recordings" / "speaker0", f"--speech_tokenizer={copy}/ours"),
-            *(f"--lm={root}/model/lm", "--out=tokens.jsonl"),
+            *("tokenize", root / "recordings" / "speaker0", f"--model={copy}/model", "--out=tokens.jsonl"),
         ),
     ),
     "findings": _file(

@@ -85,7 +85,12 @@ def _codec(folder: Path) -> None:
         if name.endswith("codebook.embed"):
             buffer.normal_()
     made.save_pretrained(folder / "codec" / "source")
-    spiritlm("import-codec", folder / "codec" / "source", folder / "codec" / "ours", "--num-codebooks=2")()
+    spiritlm(
+        "import-codec",
+        folder / "codec" / "source",
+        folder / "codec" / "model" / "speech_tokenizer",
+        "--num-codebooks=2",
+    )()
 
 
 def _chat(root: Path, folder: Path) -> None:
@@ -144,11 +149,15 @@ def _findings(folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from spiritlm_pl.reproduce.plan import Settings, all_tasks, plan_file
+    from spiritlm_pl.reproduce.folder import TOKENIZERS, shared_settings
+    from spiritlm_pl.reproduce.plan import all_tasks, plan_file
     from spiritlm_pl.reproduce.results import add_step
 
     out = folder / "findings"
-    settings = Settings(100, 1.0, dict.fromkeys(plan_file()["tokenizers"], "abc"))
+    for name in plan_file()["tokenizers"]:
+        (out / TOKENIZERS / name).mkdir(parents=True)
+        (out / TOKENIZERS / name / "model.safetensors").write_bytes(b"1")
+    settings = shared_settings(out, plan_file()["tokenizers"], 100, 1.0, (100, 1.0))
     for task in all_tasks(settings, ["none", "interleaved"], 2)[:4]:
         place = out / "runs" / task.name
         (place / "export").mkdir(parents=True)
@@ -162,7 +171,6 @@ def _findings(folder: Path) -> None:
         (place / "words.json").write_text(json.dumps({"model": layers}), encoding="utf-8")
         for step in task.steps:
             add_step(out, task, step, 30.0, step.command)
-    (out / "settings.json").write_text(json.dumps({"stories": 100, "budget": 1.0}) + "\n", encoding="utf-8")
 
 
 def _files(folder: Path) -> None:

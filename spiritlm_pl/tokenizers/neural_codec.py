@@ -22,6 +22,7 @@ from spiritlm_pl.contracts.speech_tokenizer import Units
 from spiritlm_pl.registry import check_trusted, load_path, path_of
 from spiritlm_pl.runtime.checkpoint import is_own_class
 from spiritlm_pl.runtime.devices import check_device
+from spiritlm_pl.runtime.foreign_models import UNREADABLE
 from spiritlm_pl.streams import SpeechLayout, Stream
 
 CODEC, SEMANTIC, ACOUSTIC = "codec", "semantic", "acoustic"
@@ -367,8 +368,8 @@ def _pretrained(source: str, class_path: str) -> Any:
     set_verbosity_error()  # weights that do not fit are told in one line below
     try:
         codec, found = loader.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except UNREADABLE as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if not Path(source).exists():
             reason = f"there is no such folder, and {reason}"
         raise ValueError(
