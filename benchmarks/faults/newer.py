@@ -89,6 +89,10 @@ def _option(root: Path, work: Path, draw: random.Random) -> Task:
     return Task(spiritlm(*words), f"{' '.join(words[:first])} ... {words[min(at, len(words) - 1)][:60]!r}", limit=SLOW)
 
 
+def _report(root: Path, newer: Path, copy: Path) -> tuple[object, ...]:
+    return ("reproduce", copy, "--report-only=true", "--seeds=2")
+
+
 _FEW = ("--num-jobs=1", "--min_sample_rate=8000")
 NEWER: dict[str, Make] = {
     "conversations": _file(
@@ -164,8 +168,7 @@ NEWER: dict[str, Make] = {
             *("tokenize", root / "recordings" / "speaker0", f"--model={copy}/model", "--out=tokens.jsonl"),
         ),
     ),
-    "findings": _file(
-        "findings", "**/*.json", lambda root, newer, copy: ("reproduce", copy, "--report-only=true", "--seeds=2")
-    ),
+    "results of findings": _file("findings", "results/*.json", _report),
+    "settings of findings": _file("findings", "settings.json", _report),
     "options of newer commands": _option,
 }
