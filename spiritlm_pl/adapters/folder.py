@@ -21,6 +21,7 @@ from spiritlm_pl.adapters.settings import LoRA
 from spiritlm_pl.lm.base_model import ADAPTER_FILE, CONFIG_NAME
 from spiritlm_pl.lm.identity import computation, weights_hash
 from spiritlm_pl.runtime.checksums import CHECKSUMS, check_folder, read_object, record_all
+from spiritlm_pl.runtime.foreign_models import WRONG_VALUES
 from spiritlm_pl.runtime.left_over import temporary_folder
 from spiritlm_pl.runtime.model_description import ADAPTER_STAGE, DESCRIPTION_FILE, TEMPLATES
 from spiritlm_pl.runtime.provenance import code_version
@@ -35,7 +36,7 @@ ROWS, PEFT_ROWS = ".rows", ".token_adapter.trainable_tokens_delta"
 
 
 # What peft raises for values of a configuration that it does not check, such as rows that the model has not.
-OF_PEFT = (ValueError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError, ImportError)
+OF_PEFT = (ValueError, RuntimeError, ImportError, *WRONG_VALUES)
 
 
 @dataclass(frozen=True)

@@ -5,5 +5,6 @@ import pickle
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
-WRONG_VALUES = (TypeError, LookupError, ArithmeticError, AttributeError, StrictDataclassError)  # in a configuration
+# Of a configuration; torch asserts what its layers are given.
+WRONG_VALUES = (TypeError, LookupError, ArithmeticError, AttributeError, AssertionError, StrictDataclassError)
 UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError, *WRONG_VALUES)
