@@ -85,14 +85,6 @@ def _align(root: Path, copy: Path) -> Action:
     return action
 
 
-def _prepare_again(root: Path, copy: Path) -> Action:
-    def action() -> None:
-        shutil.copytree(copy, "corpus")
-        spiritlm("prepare", "stories", "corpus", "--count=40", "--num-jobs=1", "--test_fraction=0.2")()
-
-    return action
-
-
 def _predict_again(root: Path, copy: Path) -> Action:
     def action() -> None:
         shutil.copytree(copy, "units")
@@ -132,7 +124,7 @@ TARGETS: dict[str, Target] = {
         "tones", "cuts_*.jsonl.gz", lambda root, copy: guarded(lambda: _corpus(copy)), ("found.txt",)
     ),
     "corpus manifest, align": Target("stories", "cuts_*.jsonl.gz", _align, ("corpus/cuts_*",)),
-    "corpus description": Target("stories", "corpus.json", _prepare_again, ("corpus/cuts_*", "corpus/corpus.json")),
+    "corpus description": Target("stories", "corpus.json", _align, ("corpus/cuts_*",)),
     "F0 store": Target(
         "tones", "f0/yin/train-*.parquet", lambda root, copy: guarded(lambda: _f0(copy)), ("found.txt",)
     ),
