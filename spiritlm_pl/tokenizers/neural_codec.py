@@ -69,18 +69,20 @@ class NeuralCodecConfig:
         """Build the codec with random weights.
 
         Raises:
-            ValueError: if the class may not be loaded, or is not a model of `transformers`.
+            ValueError: if the class may not be loaded, is not a model of `transformers`, or cannot have these values.
         """
-        values = dict(self.codec)
-        if not self.class_path:
-            return cast(
-                PreTrainedModel, AutoModel.from_config(AutoConfig.for_model(values.pop("model_type"), **values))
-            )
-        if not self.class_path.startswith("transformers."):
+        if self.class_path and not self.class_path.startswith("transformers."):
             check_trusted(self.class_path, "the configuration of a neural codec")
-        found = codec_class(self.class_path)
-        config_class: Any = found.config_class
-        return found(config_class.from_dict(values))
+        found: Any = codec_class(self.class_path) if self.class_path else None
+        values = dict(self.codec)
+        try:
+            if found is None:
+                config = AutoConfig.for_model(values.pop("model_type"), **values)
+                return cast(PreTrainedModel, AutoModel.from_config(config))
+            return cast(PreTrainedModel, found(found.config_class.from_dict(values)))
+        except UNREADABLE as error:
+            told = " ".join(str(error).split())[:300]
+            raise ValueError(f"codec must be a configuration of transformers, but is not: {told}") from error
 
 
 def codec_class(class_path: str) -> type[PreTrainedModel]:

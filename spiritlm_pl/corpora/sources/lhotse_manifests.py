@@ -129,7 +129,14 @@ def _check_types(item: Cut | Recording | SupervisionSegment) -> None:
         return
     cuts = [track.cut for track in item.tracks] if isinstance(item, MixedCut) else [item]
     recordings = [cut if isinstance(cut, Recording) else getattr(cut, "recording", None) for cut in cuts]
-    for source in (source for recording in recordings if recording is not None for source in recording.sources):
+    found = [recording for recording in recordings if recording is not None]
+    for recording in found:
+        _of_type("id of a recording", recording.id, str)
+        for name in ("sampling_rate", "num_samples"):
+            _of_type(f"{name} of a recording", getattr(recording, name), int)
+        if type(recording.duration) not in (int, float):
+            raise TypeError(f"duration of a recording must be a number, but is {recording.duration!r}")
+    for source in (source for recording in found for source in recording.sources):
         _of_type("type of a source", source.type, str)
         _of_type("channels of a source", source.channels, list)
         for channel in source.channels:
