@@ -7,6 +7,7 @@ from the description here.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from numbers import Integral
 from typing import Any
 
 UNIT, PITCH, STYLE = "unit", "pitch", "style"  # names of the streams of Spirit LM
@@ -69,6 +70,12 @@ class Stream:
             )
         if not (self.prefix.isascii() and self.prefix.isalpha()) or self.prefix in ("Text", "Speech", "ASR", "TTS"):
             raise ValueError(f"prefix of stream {self.name} must be letters of its own, but is {self.prefix!r} instead")
+        whole = {"size": self.size, "num_codebooks": self.num_codebooks, "order": self.order}
+        check_whole(f"of stream {self.name}", **whole, **{f"delays[{at}]": one for at, one in enumerate(self.delays)})
+        if not isinstance(self.deduplicated, bool):
+            raise ValueError(
+                f"deduplicated of stream {self.name} must be true or false, but is {self.deduplicated!r} instead"
+            )
         if not 1 <= self.size <= MOST_CODES:
             raise ValueError(f"size of stream {self.name} must be in [1, {MOST_CODES}], but is {self.size} instead")
         if self.num_codebooks < 1:
@@ -111,6 +118,21 @@ class Stream:
         """
         codebook, code = divmod(place, self.size)
         return f"[{self.prefix}{code}]" if self.num_codebooks == 1 else f"[{self.prefix}{codebook}_{code}]"
+
+
+def check_whole(owner: str, **values: object) -> None:
+    """Check numbers that count or number something, which a file may hold as 3.0, true or "3".
+
+    Args:
+        owner: what has the numbers, for the message, such as "of the vocabulary".
+        values: the numbers by name.
+
+    Raises:
+        ValueError: if one is no whole number.
+    """
+    for name, value in values.items():
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise ValueError(f"{name} {owner} must be a whole number, but is {value!r} instead")
 
 
 def plural(name: str) -> str:

@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
 from typing import Any
 
-from spiritlm_pl.streams import SpeechLayout, Stream, delayed, described, spirit_lm_streams
+from spiritlm_pl.streams import SpeechLayout, Stream, check_whole, delayed, described, spirit_lm_streams
+
+DELIMITERS = ("begin_of_document", "end_of_document")
 
 
 class Modality(IntEnum):
@@ -98,13 +100,16 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        given = [name for name in DELIMITERS if getattr(self, name) is not None]
+        names = ("num_text", "num_tasks", "multiple_of", *given)
+        check_whole("of the vocabulary", **{name: getattr(self, name) for name in names})
         for name, lowest in (("num_text", 0 if self.speech_alone else 1), ("multiple_of", 1)):
             if getattr(self, name) < lowest:
                 raise ValueError(f"{name} must be at least {lowest}, but is {getattr(self, name)} instead")
         if self.num_tasks not in ((0,) if self.speech_alone else (0, 2)):
             allowed = "0 without text" if self.speech_alone else "0 or 2"
             raise ValueError(f"num_tasks must be {allowed}, but is {self.num_tasks} instead")
-        for name in ("begin_of_document", "end_of_document"):
+        for name in DELIMITERS:
             self._check_delimiter(name, getattr(self, name))
         sizes = SpeechLayout(tuple(self.streams)).spirit_lm_sizes()  # checks the names
         # Units may have any rate, which is their tokenizer's affair: layouts of equal ids are equal.
@@ -241,11 +246,7 @@ class Vocabulary:
 
     def grows_into(self, other: "Vocabulary") -> bool:
         """Whether a model with this vocabulary can train on data of another: the same, or with added delimiters."""
-        added = {
-            name: getattr(other, name)
-            for name in ("begin_of_document", "end_of_document")
-            if getattr(self, name) is None
-        }
+        added = {name: getattr(other, name) for name in DELIMITERS if getattr(self, name) is None}
         return replace(self, **added) == other
 
     def opened_by(self) -> dict[int, Modality]:

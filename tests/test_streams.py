@@ -26,12 +26,23 @@ def test_names_that_mean_something_else_are_refused(name: str) -> None:
         ({"deduplicated": True}, "stream codec with 3 codebooks must not be deduplicated"),
         ({"rate": 0.0}, "rate of stream codec must be above 0, but is 0"),
         ({"prefix": "Text"}, "prefix of stream codec must be letters of its own, but is 'Text'"),
+        ({"size": 16.0}, "size of stream codec must be a whole number, but is 16.0"),
+        ({"order": True}, "order of stream codec must be a whole number, but is True"),
+        ({"delays": (0, 1, 2.5)}, r"delays\[2\] of stream codec must be a whole number, but is 2.5"),
+        ({"deduplicated": 0}, "deduplicated of stream codec must be true or false, but is 0"),
         ({"delays": (0, 1)}, r"delays of stream codec must be 3 numbers .* but are \[0, 1\]"),
     ],
 )
 def test_values_out_of_range_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Stream(**{**vars(CODEC), **values})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["num_text", "num_tasks", "multiple_of", "begin_of_document", "end_of_document"])
+@pytest.mark.parametrize("value", [-0.0, 2.0, False, "1"])
+def test_ids_and_sizes_of_a_vocabulary_are_whole_numbers(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"{name} of the vocabulary must be a whole number, but is {value!r}"):
+        Vocabulary(**{name: value})  # type: ignore[arg-type]
 
 
 def test_delays_begin_with_none_and_grow() -> None:

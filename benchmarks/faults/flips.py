@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.faults.change import damaged
 from benchmarks.faults.trial import Ended, Trial, digests, guarded, ran, shortened, spiritlm
+from benchmarks.faults.world import predict_words
 
 LIMIT = 60.0
 Action = Callable[[], None]
@@ -84,6 +85,14 @@ def _align(root: Path, copy: Path) -> Action:
     return action
 
 
+def _predict_again(root: Path, copy: Path) -> Action:
+    def action() -> None:
+        shutil.copytree(copy, "units")
+        spiritlm(*predict_words(root, "units"))()
+
+    return action
+
+
 def _score(root: Path, copy: Path) -> Action:
     def action() -> None:
         line = '{"context": "[Text]the fox", "hypotheses": ["[Speech][Hu3][Hu5]", "[Text]the river"]}'
@@ -109,7 +118,7 @@ TARGETS: dict[str, Target] = {
     "block": Target("blocks", "train/*/block-*", _blocks, ("lm/*.safetensors",)),
     "block manifest": Target("blocks", "train/*/manifest.json", _blocks, ("lm/*.safetensors",)),
     "unit shard": Target("units", "tones/*/part-*.parquet", _build, ("blocks/**/block-*",)),
-    "unit shard record": Target("units", "tones/*/part-*.json", _build, ("blocks/**/block-*",)),
+    "unit shard record": Target("units", "tones/*/part-*.json", _predict_again, ("units/**/*.parquet",)),
     "unit manifest": Target("units", "tones/*/manifest.json", _build, ("blocks/**/block-*",)),
     "corpus manifest": Target(
         "tones", "cuts_*.jsonl.gz", lambda root, copy: guarded(lambda: _corpus(copy)), ("found.txt",)

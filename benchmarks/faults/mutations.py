@@ -9,17 +9,16 @@ import random
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.change import ODD_VALUES, ODD_WORDS, changed_tree, mutated
 from benchmarks.faults.flips import TARGETS
+from benchmarks.faults.newer import NEWER
+from benchmarks.faults.task import SLOW, Make, Task
 from benchmarks.faults.trial import Ended, Trial, ran, shortened, spiritlm
-from benchmarks.faults.world import CONTAINERS
+from benchmarks.faults.world import CONTAINERS, predict_words
 
-LIMIT = 10.0
-SLOW = 30.0  # for trainers, whose start alone takes seconds on a busy machine
 PIECES = (
     "the fox",
     "",
@@ -38,26 +37,6 @@ PIECES = (
 )
 
 
-@dataclass(frozen=True)
-class Task:
-    """A mutated input and what reads it.
-
-    Attributes:
-        action: runs the command.
-        change: what was mutated, in words.
-        lost: tells from the ending what good thing is gone, or "" if all is there.
-        limit: number of seconds after which the command hangs.
-    """
-
-    action: Callable[[], None]
-    change: str
-    lost: Callable[[Ended], str] = lambda ended: ""
-    limit: float = LIMIT
-
-
-Make = Callable[[Path, Path, random.Random], Task]
-
-
 def _mutate(path: Path, draw: random.Random) -> str:
     data, change = mutated(path.read_bytes(), path.name, draw)
     path.write_bytes(data)
@@ -74,11 +53,19 @@ def _utterances(corpus: Path) -> set[str]:
     return {cut.id for split in SPLITS for cut in load_cuts(corpus, split)}
 
 
-def _prepared(work: Path, others: set[str]) -> Callable[[Ended], str]:
+def _prepared(work: Path, others: set[str], path: Path) -> Callable[[Ended], str]:
+    """Make the check of a corpus: it has all others, and the mutated one, too, or says that it is left out."""
+
     def lost(ended: Ended) -> str:
         if ended.code != 0:
             return f"all: {shortened(ended.err)}"
-        return " ".join(sorted(others - _utterances(work / "run" / "corpus")))
+        corpus = work / "run" / "corpus"
+        held = _utterances(corpus)
+        told = (corpus / "skipped.jsonl").read_text(encoding="utf-8") + ended.out + ended.err
+        gone = sorted(others - held)
+        if f"{path.parent.name}-{path.stem}" not in held and path.stem not in told:
+            gone.append(f"{path.name}, without a word")
+        return " ".join(gone)
 
     return lost
 
@@ -92,7 +79,7 @@ def _audio(container: str) -> Make:
         change = _mutate(path, draw)
         others = {f"{one.parent.name}-{one.stem}" for one in recordings.glob("*/*.txt") if one.stem != path.stem}
         words = ("prepare", "folder", recordings, "corpus", "--num-jobs=1", "--min_sample_rate=8000")
-        return Task(spiritlm(*words), change, _prepared(work, others))
+        return Task(spiritlm(*words), change, _prepared(work, others, path))
 
     return make
 
@@ -103,7 +90,7 @@ def _transcript(root: Path, work: Path, draw: random.Random) -> Task:
     change = _mutate(path, draw)
     others = {f"{one.parent.name}-{one.stem}" for one in recordings.glob("*/*.txt") if one != path}
     words = ("prepare", "folder", recordings, "corpus", "--num-jobs=1", "--min_sample_rate=8000")
-    return Task(spiritlm(*words), change, _prepared(work, others))
+    return Task(spiritlm(*words), change, _prepared(work, others, path))
 
 
 def _table(root: Path, work: Path, draw: random.Random) -> Task:
@@ -170,6 +157,14 @@ def _reader(kind: str) -> Make:
         return Task(target.action(root, place), _mutate(path, draw), limit=SLOW)
 
     return make
+
+
+def _description(root: Path, work: Path, draw: random.Random) -> Task:
+    """Tokenise a corpus whose description is mutated."""
+    corpus = _copied(root, work, "tones")
+    change = _mutate(corpus / "corpus.json", draw)
+    words = (*predict_words(root, "units"), f"--data.init_args.corpora=[{corpus}]")
+    return Task(spiritlm(*words), change, limit=SLOW)
 
 
 def _configuration(root: Path, work: Path, draw: random.Random) -> Task:
@@ -301,12 +296,14 @@ KINDS: dict[str, Make] = {
     "TextGrid": _grid,
     "CTM": _ctm,
     **{kind: _reader(kind) for kind in TARGETS if "weights" not in kind and not kind.startswith("checkpoint")},
+    "corpus description, predict": _description,
     "configuration": _configuration,
     "options": _options,
     "text": _text,
     "book": _book,
     "prompt": _prompt,
     "request": _request,
+    **NEWER,
 }
 
 

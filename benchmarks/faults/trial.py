@@ -21,6 +21,7 @@ BAD = ("silent", "unnamed", "traceback", "crash", "hang", "lost")
 VERDICTS = ("detected", "harmless", *BAD)
 TRACEBACK = "Traceback (most recent call last)"
 ERROR = "spiritlm: error: "
+LONGEST_LOOK = 1.0  # seconds between two looks at a process, unless the one that looks was stopped
 
 
 @dataclass(frozen=True)
@@ -158,17 +159,24 @@ class Started:
             pass
 
     def wait(self, limit: float) -> Ended:
-        """Wait for the end, or kill the group after `limit` seconds; what it left running is killed, too."""
+        """Wait for the end, or kill the group after `limit` seconds; what it left running is killed, too.
+
+        Times in which the command, or this process, was stopped from outside (SIGSTOP) do not count.
+        """
         code: int | None = None
-        pause = 0.002
-        while time.monotonic() - self._since < limit:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
+        pause, lasted, looked, stopped = 0.002, 0.0, self._since, False
+        while lasted < limit:
+            pid, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
+            if pid and not (os.WIFSTOPPED(status) or os.WIFCONTINUED(status)):
                 code = os.waitstatus_to_exitcode(status)
                 self.kill()
                 break
+            stopped = os.WIFSTOPPED(status) if pid else stopped
             time.sleep(pause)
             pause = min(pause * 1.2, 0.05)
+            now = time.monotonic()
+            lasted += 0.0 if stopped else min(now - looked, LONGEST_LOOK)
+            looked = now
         else:
             self.kill()
             os.waitpid(self.pid, 0)

@@ -32,17 +32,28 @@ def imports() -> None:
     torch.set_num_threads(1)
     import deepspeed  # noqa: F401
     import gradio  # noqa: F401
+    import peft  # noqa: F401
+    import transformers.models.encodec.modeling_encodec  # noqa: F401
 
+    import spiritlm_pl.adapters.folder
     import spiritlm_pl.alignment.run
     import spiritlm_pl.cli.batch.generate
     import spiritlm_pl.cli.build_blocks
+    import spiritlm_pl.cli.plan
+    import spiritlm_pl.cli.prepare.preferences
     import spiritlm_pl.cli.training
+    import spiritlm_pl.conversations.build
+    import spiritlm_pl.conversations.prepare
     import spiritlm_pl.corpora.collect
     import spiritlm_pl.corpora.sources.folder
+    import spiritlm_pl.corpora.sources.lhotse_manifests
     import spiritlm_pl.datamodules.interleaved
     import spiritlm_pl.f0.store
     import spiritlm_pl.generation
-    import spiritlm_pl.serve.app  # noqa: F401
+    import spiritlm_pl.preferences.folder
+    import spiritlm_pl.reproduce.run
+    import spiritlm_pl.serve.app
+    import spiritlm_pl.tokenizers.neural_codec  # noqa: F401
 
 
 def make_world(folder: Path) -> Path:

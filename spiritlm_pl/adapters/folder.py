@@ -21,6 +21,7 @@ from spiritlm_pl.adapters.settings import LoRA
 from spiritlm_pl.lm.base_model import ADAPTER_FILE, CONFIG_NAME
 from spiritlm_pl.lm.identity import computation, weights_hash
 from spiritlm_pl.runtime.checksums import CHECKSUMS, check_folder, read_object, record_all
+from spiritlm_pl.runtime.foreign_models import WRONG_VALUES
 from spiritlm_pl.runtime.left_over import temporary_folder
 from spiritlm_pl.runtime.model_description import ADAPTER_STAGE, DESCRIPTION_FILE, TEMPLATES
 from spiritlm_pl.runtime.provenance import code_version
@@ -32,6 +33,10 @@ WEIGHTS_FILE = "adapter_model.safetensors"  # peft's name
 PREFIX = "base_model.model."  # of peft, before the names of a network
 COMPUTATION = "computation"  # key of the base model's configuration in `spiritlm.json`
 ROWS, PEFT_ROWS = ".rows", ".token_adapter.trainable_tokens_delta"
+
+
+# What peft raises for values of a configuration that it does not check, such as rows that the model has not.
+OF_PEFT = (ValueError, RuntimeError, ImportError, *WRONG_VALUES)
 
 
 @dataclass(frozen=True)
@@ -175,7 +180,7 @@ def with_adapter(
                 holds = "holds" if name in there else "lacks"
                 raise ValueError(f"{folder / WEIGHTS_FILE} {holds} {name}")
             result: Any = found.merge_and_unload(safe_merge=True) if merged else found.get_base_model()
-    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+    except OF_PEFT as error:
         lacks = f"{folder / WEIGHTS_FILE} lacks {error}" if isinstance(error, KeyError) else str(error)
         told = " ".join(lacks.split())
         raise ValueError(f"adapter must fit the model {base}, but {folder} does not: {told[:300]}") from error
@@ -195,9 +200,11 @@ def _check_files(folder: Path) -> None:
     if not (folder / WEIGHTS_FILE).is_file():
         raise FileNotFoundError(f"adapter must have its weights in {WEIGHTS_FILE}, but {folder} holds no such file")
     check_folder(folder)
-    kind = read_object(folder / ADAPTER_FILE).get("peft_type")
-    if kind != "LORA":
-        raise ValueError(f"adapter must be one of peft_type LORA, but {folder} is of {kind} instead")
+    config = read_object(folder / ADAPTER_FILE)
+    if config.get("peft_type") != "LORA":
+        raise ValueError(f"adapter must be one of peft_type LORA, but {folder} is of {config.get('peft_type')} instead")
+    if config.get("megatron_config") is not None:  # with which peft imports whatever module `megatron_core` names
+        raise ValueError(f"adapter must be one of transformers, but {folder} has a megatron_config")
 
 
 def _check_base(folder: Path, base: Path, vocabulary: Vocabulary, config: PreTrainedConfig) -> None:
@@ -212,6 +219,11 @@ def _check_base(folder: Path, base: Path, vocabulary: Vocabulary, config: PreTra
     stage = description.get("stage")
     if stage != ADAPTER_STAGE:
         raise ValueError(f"stage of {folder / DESCRIPTION_FILE} must be {ADAPTER_STAGE!r}, but is {stage!r}")
+    for name, form in (("base_hash", str), ("vocabulary", dict), (COMPUTATION, dict)):
+        if not isinstance(description.get(name), form | None):
+            raise ValueError(
+                f"{name} of {folder / DESCRIPTION_FILE} must be of type {form.__name__}, but is {description[name]!r}"
+            )
     trained = description.get("base_hash")
     if trained is not None and trained != (own := weights_hash(base)):
         raise ValueError(
@@ -222,7 +234,7 @@ def _check_base(folder: Path, base: Path, vocabulary: Vocabulary, config: PreTra
     if theirs is not None and theirs != ours:
         of_adapter, of_model = differences(theirs, ours)
         raise ValueError(f"vocabulary of {base} must be the adapter's, with {of_adapter}, but is with {of_model}")
-    check_computation(description.get(COMPUTATION, {}), computation(config), base)
+    check_computation(description.get(COMPUTATION) or {}, computation(config), base)
 
 
 def check_computation(trained: dict[str, Any], own: dict[str, Any], base: str | Path) -> None:

@@ -7,7 +7,6 @@ Shapes: S samples, T frames, C classes.
 """
 
 import json
-import pickle
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,11 @@ from typing import Any
 
 import torch
 import torchaudio
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from spiritlm_pl.corpora.audio import SAMPLE_RATE
+from spiritlm_pl.runtime.foreign_models import UNREADABLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +115,7 @@ def _load_model(folder: Path) -> nn.Module:
         model, info = AutoModelForCTC.from_pretrained(
             folder, local_files_only=True, weights_only=True, output_loading_info=True, dtype=torch.float32
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"CTC checkpoint must be loadable, but {folder} is not ({reason})") from error
     missing = sorted(name for name in info["missing_keys"] if not name.endswith("masked_spec_embed"))

@@ -51,7 +51,8 @@ def build_blocks(
         out: folder to write the blocks to.
         text: files, folders and patterns of text for the text stream; or several such lists by names, each for a stream
             of its own. Plain text, JSON lines (.jsonl, .ndjson, .json), both also compressed (.gz, .bz2, .xz, .zst),
-            Parquet, Arrow, and folders of Dataset.save_to_disk. Of a folder, all files with such endings are read.
+            Parquet, Arrow, and folders of Dataset.save_to_disk. Of a folder, all files with such endings are read. All
+            may be addresses in object storage, such as s3://bucket/web/*.jsonl.zst.
         text_field: field or column of the text in JSON lines, Parquet and Arrow files; for all sources, or by name.
         text_documents: what a document of a plain text file is: "line"; "blank_line", the lines up to the next blank
             one; or "file"; for all sources, or by name.

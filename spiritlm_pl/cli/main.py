@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from inspect import getdoc
 from typing import Any
+from unicodedata import category
 
 from spiritlm_pl import __version__
 from spiritlm_pl.cli.extras import check_extra, installation_advice
@@ -54,6 +55,7 @@ NEED_ALL_OF = {
 TRAINER_SUBCOMMANDS = ("fit", "validate", "test", "predict")
 HELP = ("-h", "--help")
 USER_ERRORS = (ValueError, OSError, ArgumentError, ModuleNotFoundError, MemoryError)
+NOT_SHOWN = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of pairs, separators of lines and paragraphs
 RAISED = re.compile(r"^(?:\w+\.)*[A-Z]\w+(?:: |$)", re.MULTILINE)  # in a traceback, ahead of an error's own text
 TRACEBACK = "Traceback (most recent call last):"
 IN_WORKER = re.compile(
@@ -211,6 +213,17 @@ def told(error: Exception) -> str:
     return " ".join(of_its_type or reasons)
 
 
+def shown(text: str) -> str:
+    """Return a text as a terminal may print it: what would move its cursor or break its lines is written out.
+
+    Such stands in names and values that a message repeats, as in `--model=$'\\r'`. Line breaks of the text stay.
+    """
+    return "".join(
+        sign.encode("unicode_escape").decode() if sign != "\n" and category(sign) in NOT_SHOWN else sign
+        for sign in text
+    )
+
+
 def guarded(action: Callable[[], None]) -> int:
     """Run an action and return its exit code: 0, 2 after a user's error (printed in one line), 130 after Ctrl-C."""
     if os.environ.get("SPIRITLM_TRACEBACK"):
@@ -223,7 +236,7 @@ def guarded(action: Callable[[], None]) -> int:
         print(f"spiritlm: interrupted; {advice}", file=sys.stderr)
         return 128 + signal.SIGINT
     except USER_ERRORS as error:
-        print(f"spiritlm: error: {told(error) or 'there is not enough memory'}", file=sys.stderr)
+        print(f"spiritlm: error: {shown(told(error)) or 'there is not enough memory'}", file=sys.stderr)
         return 2
     return 0
 

@@ -26,8 +26,9 @@ from spiritlm_pl.corpora.ingest import Rules, Utterance, drop_other_audio, inges
 from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, replaced_corpus, save_corpus
 from spiritlm_pl.corpora.replacing import check_corpus, claim_audio
 from spiritlm_pl.corpora.splitting import assign_splits, check_fractions, split_of_part
-from spiritlm_pl.corpora.text_files.files import find_files
+from spiritlm_pl.corpora.text_files.finding import find_files
 from spiritlm_pl.corpora.text_files.skipped import Skipped
+from spiritlm_pl.storage.places import is_url
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 UNHEARD = "conversation whose audio cannot be used ({})"
@@ -177,6 +178,8 @@ def prepare_conversations(
     """
     out, skipped = Path(out), _Listed()
     _check_out(out)
+    if (address := next(filter(is_url, source), None)) is not None:  # audio is found beside the rows
+        raise ValueError(f"source must be local files, folders or patterns, but {address} is not; download it first")
     check_fractions(validation_fraction, test_fraction)
     root = None if audio_root is None else Path(audio_root).expanduser()
     description: dict[str, Any] = {
@@ -200,14 +203,15 @@ def prepare_conversations(
     for file in track(
         find_files(source, "source"), "reading", console=console, transient=True, disable=not console.is_terminal
     ):
+        path = Path(str(file.path))
         for place, values in rows_of(file, skipped):
             try:
                 turns = turns_of(values, task)
-                name = plain_name(str(values.get("id") or f"{file.path.stem}-{place.rpartition(':')[2]}"))
+                name = plain_name(str(values.get("id") or f"{path.stem}-{place.rpartition(':')[2]}"))
                 # Rows of a task with the same words stay together, as utterances of one sentence do in a corpus.
                 said = "" if task is None else " ".join(transcript_of(values).casefold().split())
                 part = values.get("split")
-                gathered.add(name, place, turns, file.path.parent, said, part if isinstance(part, str) else "")
+                gathered.add(name, place, turns, path.parent, said, part if isinstance(part, str) else "")
             except (ValueError, TypeError) as error:
                 skipped.add(" ".join(str(error).split()), place)
     if not gathered.conversations:

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from spiritlm_pl.corpora.plain_tables import read_table
 from spiritlm_pl.corpora.text_files.files import TABLES, TextFile
-from spiritlm_pl.corpora.text_files.lines import DAMAGE, lines_between, opened
+from spiritlm_pl.corpora.text_files.lines import DAMAGE, is_damage, lines_between, opened
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.corpora.text_files.tables import table_rows
 
@@ -25,7 +26,7 @@ def rows_of(file: TextFile, skipped: Skipped) -> Iterator[tuple[str, dict[str, A
         ValueError: if the file is of plain text.
     """
     if file.path.suffix.lower() in PLAIN_TABLES:
-        table = read_table(file.path, ())
+        table = read_table(Path(str(file.path)), ())
         for broken in table.broken:
             skipped.add("row of a table that cannot be split into its columns", broken.reason)
         for row in table.rows:
@@ -43,7 +44,7 @@ def rows_of(file: TextFile, skipped: Skipped) -> Iterator[tuple[str, dict[str, A
             else:
                 skipped.add("row that is no object", place)
     except DAMAGE as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of what it holds
+        if not is_damage(error):
             raise
         skipped.add("file damaged from there on", f"{file.path} ({' '.join(str(error).split())[:200]})")
 

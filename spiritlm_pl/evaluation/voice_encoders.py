@@ -16,6 +16,7 @@ from torchaudio.functional import resample
 from spiritlm_pl.evaluation.classifiers import load_classifier
 from spiritlm_pl.runtime.checkpoint import CONFIG_FILE
 from spiritlm_pl.runtime.checksums import read_object
+from spiritlm_pl.runtime.foreign_models import UNREADABLE
 from spiritlm_pl.vocoder.mel import LogMel
 
 SHORTEST = 0.5  # seconds; shorter waveforms are repeated, since x-vector heads need some frames
@@ -74,7 +75,7 @@ class SpeakerEmbedding:
         try:
             self.extractor: Any = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
             network: Any = AutoModelForAudioXVector.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError) as error:
+        except UNREADABLE as error:
             raise ValueError(
                 f"speaker_encoder must be a folder of transformers with an x-vector head, but {folder} cannot be "
                 f"loaded: {error}"

@@ -5,7 +5,6 @@ from typing import Any, cast
 
 import transformers
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -17,12 +16,12 @@ from transformers import (
 
 from spiritlm_pl.lm.rotary_names import check_rotary_base
 from spiritlm_pl.runtime.checksums import check_folder, checked
+from spiritlm_pl.runtime.foreign_models import WRONG_VALUES
 from spiritlm_pl.runtime.launch import is_first_of_machine
 from spiritlm_pl.runtime.limits import check_layers
 
 CONFIG_NAME = "config.json"
 # What transformers raises over wrong values in a configuration, beside ValueError.
-WRONG_VALUES = (TypeError, LookupError, ArithmeticError, AttributeError, StrictDataclassError)
 ADAPTER_FILE = "adapter_config.json"  # file in which the library peft describes an adapter
 DESCRIPTIONS = ("*.json", "*.model", "*.txt")  # configuration, index of the weights, and text tokenizer
 

@@ -17,10 +17,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
-from spiritlm_pl.lm.base_model import CONFIG_NAME, WRONG_VALUES, model_folder
+from spiritlm_pl.lm.base_model import CONFIG_NAME, model_folder
 from spiritlm_pl.lm.rotary_names import check_rotary_base, older_rotary_names
 from spiritlm_pl.runtime.checkpoint import check_finite
 from spiritlm_pl.runtime.checksums import CHECKSUMS, check_folder, record_all
+from spiritlm_pl.runtime.foreign_models import WRONG_VALUES
 from spiritlm_pl.runtime.left_over import temporary_folder
 from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE, STAGE, read_vocabulary
 from spiritlm_pl.runtime.provenance import code_version

@@ -4,9 +4,12 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable
+from math import inf
 from pathlib import Path
+from typing import Any
 
 from spiritlm_pl.reproduce.plan import Settings, plan_file
+from spiritlm_pl.runtime.checksums import check_plain, read_object, values_of
 from spiritlm_pl.runtime.left_over import temporary_folder
 from spiritlm_pl.runtime.provenance import atomic_path, file_sha256
 
@@ -61,15 +64,27 @@ def check_same_settings(folder: Path, other: Path) -> None:
     Raises:
         ValueError: if the other folder has other settings than this one.
     """
-    held, theirs = (
-        json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        for path in (folder / SETTINGS_FILE, other / SETTINGS_FILE)
-    )
+    held, theirs = (_held(path) if path.is_file() else {} for path in (folder / SETTINGS_FILE, other / SETTINGS_FILE))
     for name in held.keys() & theirs.keys():
         if held[name] != theirs[name]:
             raise ValueError(
                 f"merge must name folders with the {name} of {folder}, {held[name]:g}, but {other} has {theirs[name]:g}"
             )
+
+
+def _held(path: Path) -> dict[str, Any]:
+    """Read the settings of a folder.
+
+    Raises:
+        ValueError: if the file holds something else; names it.
+    """
+    held = read_object(path)
+    with values_of(path):
+        check_plain(held, {"stories": int, "budget": float})
+        for name in ("stories", "budget"):
+            if not 0 < held[name] < inf:
+                raise ValueError(f"{name} must be above 0, but is {held[name]} instead")
+    return held
 
 
 def shared_settings(
@@ -90,7 +105,7 @@ def shared_settings(
     path = folder / SETTINGS_FILE
     given = {"stories": stories, "budget": budget}
     if path.is_file():
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = _held(path)
         for name, value in given.items():
             if value is not None and value != held[name]:
                 raise ValueError(f"{name} must be that of {folder}, {held[name]:g}, but is {value:g} instead")

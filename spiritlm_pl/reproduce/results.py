@@ -41,6 +41,7 @@ def read_result(folder: Path, name: str) -> Result:
     try:
         result: Result = json.loads(path.read_text(encoding="utf-8"))
         assert isinstance(result["steps"], dict) and result["name"] == name
+        assert all(isinstance(step, dict) for step in result["steps"].values())
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         raise ValueError(f"results must be files that this command wrote, but {path} is not; remove it") from error
     return result

@@ -11,7 +11,9 @@ from spiritlm_pl.reproduce.folder import SETTINGS_FILE, TOKENIZERS, copy_tokeniz
 from spiritlm_pl.reproduce.merge import merge as merge_results
 from spiritlm_pl.reproduce.plan import all_tasks, needed_tokenizers, plan_file
 from spiritlm_pl.reproduce.report import build_report, cell, is_run, not_run, write_report
+from spiritlm_pl.reproduce.results import RESULTS
 from spiritlm_pl.reproduce.work import LOGS, Workers
+from spiritlm_pl.runtime.checksums import values_of
 from spiritlm_pl.runtime.devices import num_cores
 
 DEFAULTS = (2000, 1.0)  # stories, budget
@@ -92,7 +94,8 @@ def reproduce(
         )
         console.print("Ctrl-C stops, the same command goes on.")
         failed = workers.run()
-    report = build_report(folder, tasks, settings, chosen)
+    with values_of(folder / RESULTS):
+        report = build_report(folder, tasks, settings, chosen)
     written = write_report(folder, report)
     console.print(_table({number: one for number, one in report["findings"].items() if is_run(one)}))
     for line in not_run(report["findings"]):

@@ -9,6 +9,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -59,9 +60,9 @@ class Connection:
         except ValueError:
             raise unknown_protocol(url) from None
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the state for another process, which connects by itself."""
-        return {**self.__dict__, "_files": None}
+    def __reduce__(self) -> tuple[Callable[..., "Connection"], tuple[str, float]]:
+        """Return how another process makes it, which connects by itself, and once for all that it is given."""
+        return shared_connection, (f"{self.protocol}://", self.patience)
 
     @property
     def files(self) -> Any:
@@ -135,6 +136,12 @@ class Connection:
                     logger.warning("%s is asked for again, for at most %g s: %s", url, self.patience, reason_of(error))
                 time.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, LONGEST_PAUSE)
+
+
+@lru_cache
+def shared_connection(url: str, patience: float) -> Connection:
+    """Return the one connection of this process that others' connections have become here."""
+    return Connection(url, patience)
 
 
 def _s3_options() -> dict[str, Any]:

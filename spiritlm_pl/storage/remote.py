@@ -2,11 +2,14 @@
 
 from collections.abc import Hashable, Sequence
 from hashlib import sha256
+from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from spiritlm_pl.storage.ahead import Ahead
 from spiritlm_pl.storage.cache import Content, ObjectCache
 from spiritlm_pl.storage.connection import Connection
+from spiritlm_pl.storage.listing import Listed, object_state, objects_below, objects_matching
+from spiritlm_pl.storage.reader import ObjectReader
 from spiritlm_pl.storage.settings import StorageSettings
 
 CHUNK = 1 << 24  # bytes of one request
@@ -83,6 +86,18 @@ class RemotePath:
         return self.url.rpartition("/")[2]
 
     @property
+    def suffix(self) -> str:
+        """Ending of the name, such as .txt."""
+        return PurePosixPath(self.name).suffix
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Bucket and names of the address."""
+        protocol, _, rest = self.url.partition("://")
+        first, *others = rest.split("/")
+        return f"{protocol}://{first}", *others
+
+    @property
     def parent(self) -> "RemotePath":
         """Folder of this path."""
         return RemotePath(self.url.rpartition("/")[0], self.store)
@@ -112,6 +127,26 @@ class RemotePath:
     def read_text(self, encoding: str = "utf-8") -> str:
         """Return the text of an object, which is not kept in the cache."""
         return self.read_bytes().decode(encoding)
+
+    def state(self) -> Listed:
+        """Return size and version of the object; see `object_state`."""
+        return object_state(self.store.connection, self.url)
+
+    def below(self) -> list[Listed]:
+        """Return the objects below this folder; see `objects_below`."""
+        return objects_below(self.store.connection, self.url)
+
+    def matches(self) -> tuple[list[Listed], list[str]]:
+        """Return the objects and folders that match this path as a pattern; see `objects_matching`."""
+        return objects_matching(self.store.connection, self.url)
+
+    def open_unchecked(self, size: int) -> ObjectReader:
+        """Return the object as a file that is read from the store as it goes, for one of which no checksum is known.
+
+        Args:
+            size: its size in bytes.
+        """
+        return ObjectReader(self.store.connection, self.url, size)
 
     def content(self, size: int, checksum: str) -> Content:
         """Return the description of the object with what a manifest says of it.

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from spiritlm_pl.runtime.foreign_models import WRONG_VALUES
 from spiritlm_pl.tokenizers.packed_encoder import packed_encoder
 
 SAMPLE_RATE = 16_000  # sample rate in Hz of all these networks
@@ -213,8 +214,15 @@ class TransformersSource:
         """
         from transformers import AutoConfig, AutoModel
 
-        check_layer(self.layer, int(AutoConfig.from_pretrained(self.transformers).num_hidden_layers))
-        network = AutoModel.from_pretrained(self.transformers, dtype=torch.float32)
+        try:
+            num_layers = int(AutoConfig.from_pretrained(self.transformers).num_hidden_layers)
+            check_layer(self.layer, num_layers)
+            network = AutoModel.from_pretrained(self.transformers, dtype=torch.float32)
+        except WRONG_VALUES as error:
+            told = " ".join(str(error).split())
+            raise ValueError(
+                f"transformers must be the name or folder of an encoder, but {self.transformers} is not: {told}"
+            ) from error
         network.config.apply_spec_augment = False  # it would mask stretches of audio, by a generator without a seed
         settings = network.config.to_diff_dict() | {"model_type": network.config.model_type}
         made = TransformersEncoder(

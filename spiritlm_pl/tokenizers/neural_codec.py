@@ -22,6 +22,7 @@ from spiritlm_pl.contracts.speech_tokenizer import Units
 from spiritlm_pl.registry import check_trusted, load_path, path_of
 from spiritlm_pl.runtime.checkpoint import is_own_class
 from spiritlm_pl.runtime.devices import check_device
+from spiritlm_pl.runtime.foreign_models import UNREADABLE
 from spiritlm_pl.streams import SpeechLayout, Stream
 
 CODEC, SEMANTIC, ACOUSTIC = "codec", "semantic", "acoustic"
@@ -68,18 +69,20 @@ class NeuralCodecConfig:
         """Build the codec with random weights.
 
         Raises:
-            ValueError: if the class may not be loaded, or is not a model of `transformers`.
+            ValueError: if the class may not be loaded, is not a model of `transformers`, or cannot have these values.
         """
-        values = dict(self.codec)
-        if not self.class_path:
-            return cast(
-                PreTrainedModel, AutoModel.from_config(AutoConfig.for_model(values.pop("model_type"), **values))
-            )
-        if not self.class_path.startswith("transformers."):
+        if self.class_path and not self.class_path.startswith("transformers."):
             check_trusted(self.class_path, "the configuration of a neural codec")
-        found = codec_class(self.class_path)
-        config_class: Any = found.config_class
-        return found(config_class.from_dict(values))
+        found: Any = codec_class(self.class_path) if self.class_path else None
+        values = dict(self.codec)
+        try:
+            if found is None:
+                config = AutoConfig.for_model(values.pop("model_type"), **values)
+                return cast(PreTrainedModel, AutoModel.from_config(config))
+            return cast(PreTrainedModel, found(found.config_class.from_dict(values)))
+        except UNREADABLE as error:
+            told = " ".join(str(error).split())[:300]
+            raise ValueError(f"codec must be a configuration of transformers, but is not: {told}") from error
 
 
 def codec_class(class_path: str) -> type[PreTrainedModel]:
@@ -367,8 +370,8 @@ def _pretrained(source: str, class_path: str) -> Any:
     set_verbosity_error()  # weights that do not fit are told in one line below
     try:
         codec, found = loader.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except UNREADABLE as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if not Path(source).exists():
             reason = f"there is no such folder, and {reason}"
         raise ValueError(

@@ -27,6 +27,7 @@ from spiritlm_pl.lm.folder import load_lm
 from spiritlm_pl.lm.identity import weights_hash
 from spiritlm_pl.runtime.checksums import CHECKSUMS
 from spiritlm_pl.runtime.left_over import temporary_path
+from spiritlm_pl.runtime.model_description import DESCRIPTION_FILE
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -180,6 +181,19 @@ def test_what_is_no_adapter_of_this_model_is_told(base: Path, adapter: Path, voc
     values = json.loads(whole[ADAPTER_FILE])
     (adapter / ADAPTER_FILE).write_text(json.dumps({**values, "peft_type": "PROMPT_TUNING"}))
     fails("adapter must be one of peft_type LORA, but .* is of PROMPT_TUNING")
+    rows = {name: [None] for name in values["trainable_token_indices"]}
+    (adapter / ADAPTER_FILE).write_text(json.dumps({**values, "trainable_token_indices": rows}))
+    fails("adapter must fit the model .*, but .* does not: ")
+    (adapter / ADAPTER_FILE).write_text(json.dumps({**values, "megatron_config": {}, "megatron_core": "antigravity"}))
+    fails("adapter must be one of transformers, but .* has a megatron_config")
+    restore()
+    (adapter / CHECKSUMS).unlink()
+    own = json.loads(whole[DESCRIPTION_FILE])
+    for name, value in (("base_hash", 3), ("vocabulary", [1]), ("computation", "x")):
+        (adapter / DESCRIPTION_FILE).write_text(json.dumps({**own, name: value}))
+        fails(f"{name} of .*{DESCRIPTION_FILE} must be of type .*, but is ")
+    restore()
+    (adapter / CHECKSUMS).unlink()
     (adapter / WEIGHTS_FILE).rename(adapter / "adapter_model.bin")
     fails(f"adapter must have its weights in {WEIGHTS_FILE}", FileNotFoundError)
     (adapter / ADAPTER_FILE).unlink()

@@ -150,6 +150,15 @@ def test_user_errors_are_told_and_bugs_are_not_hidden(capsys: pytest.CaptureFixt
         guarded(bug)
 
 
+def test_values_that_a_message_repeats_do_not_break_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def failing() -> None:
+        raise ValueError("model must be\na folder, but is \r\x1b[2J\u2028é\ud800 字\u3000")
+
+    assert guarded(failing) == 2
+    expected = r"model must be a folder, but is \r\x1b[2J\u2028é\ud800 字" + "\u3000"
+    assert capsys.readouterr().err == f"spiritlm: error: {expected}\n"
+
+
 def test_commands_of_other_packages_never_hide_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     points = {name: EntryPoint(name, "json:dumps", "spiritlm_pl.commands") for name in ("serve", "fit", "their_own")}
     monkeypatch.setattr("spiritlm_pl.cli.main.registered", lambda group: points)

@@ -85,6 +85,11 @@ def test_an_unknown_kind_of_rotary_positions_is_named(tmp_path):
     (tmp_path / CHECKSUMS).unlink()
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
+    whole = path.read_text()
+    path.write_text(json.dumps(json.loads(whole) | {"rope_parameters": None, "pad_token_id": 2**63}))
+    with pytest.raises(ValueError, match=f"configuration of {tmp_path} must be one of its kind, but is not: .*adding"):
+        load_lm(tmp_path)
+    path.write_text(whole)
     with pytest.raises(ValueError, match=f"configuration of {tmp_path} must be one of its kind, but is not: 'odd'"):
         load_causal_lm(tmp_path, vocabulary)
 

@@ -1,4 +1,4 @@
-"""A bucket of a real S3 server that makes faults when it is asked to."""
+"""A bucket of a real S3 server that makes faults when it is asked to, and a small tokenised corpus."""
 
 import json
 import subprocess
@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+import numpy as np
 import pytest
+
+from spiritlm_pl.data.corpus_store import UnitUtterance, finish_folder, write_part
+from spiritlm_pl.streams import SpeechLayout
 
 SERVER = Path(__file__).with_name("fault_server.py")
 NAMES = count()
+TEXT = "the cat sat on the mat".split()
 
 
 class S3:
@@ -79,3 +84,24 @@ def s3(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S3:
     }.items():
         monkeypatch.setenv(name, value)
     return served
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    folder = tmp_path / "units"
+    for part in range(5):
+        found = [
+            UnitUtterance(
+                id=f"{part}-{number}",
+                text=" ".join(TEXT[: 2 + number]),
+                duration=1.0,
+                units=np.arange(8, dtype=np.uint16) % 7,
+                unit_starts=np.arange(8, dtype=np.uint32),
+                num_frames=8,
+            )
+            for number in range(3)
+        ]
+        write_part(folder / "train", part, found, "test")
+    layout = SpeechLayout.spirit_lm(num_units=7, frame_rate=25.0)
+    finish_folder(folder / "train", ["test"] * 5, layout=layout, provenance={})
+    return folder

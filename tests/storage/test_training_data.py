@@ -10,7 +10,6 @@ import pytest
 
 from spiritlm_pl.cli.main import guarded, run
 from spiritlm_pl.data.blocks import open_block, read_manifest, write_block, write_manifest
-from spiritlm_pl.data.corpus_store import UnitUtterance, finish_folder, write_part
 from spiritlm_pl.data.documents import Document, WordIds
 from spiritlm_pl.data.interleave import Interleaving
 from spiritlm_pl.data.stream import TokenStream
@@ -18,11 +17,9 @@ from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
 from spiritlm_pl.storage.places import place
 from spiritlm_pl.storage.settings import StorageSettings
-from spiritlm_pl.streams import SpeechLayout
 from spiritlm_pl.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.spirit_lm(num_text=100, num_units=30, multiple_of=1)
-TEXT = "the cat sat on the mat".split()
 
 
 @pytest.fixture
@@ -48,27 +45,6 @@ def blocks(tmp_path: Path) -> Path:
                 entries.append(write_block(folder, number, documents, VOCABULARY))
             write_manifest(folder, kind, VOCABULARY, entries, {})
     return tmp_path / "blocks"
-
-
-@pytest.fixture
-def units(tmp_path: Path) -> Path:
-    folder = tmp_path / "units"
-    for part in range(5):
-        found = [
-            UnitUtterance(
-                id=f"{part}-{number}",
-                text=" ".join(TEXT[: 2 + number]),
-                duration=1.0,
-                units=np.arange(8, dtype=np.uint16) % 7,
-                unit_starts=np.arange(8, dtype=np.uint32),
-                num_frames=8,
-            )
-            for number in range(3)
-        ]
-        write_part(folder / "train", part, found, "test")
-    layout = SpeechLayout.spirit_lm(num_units=7, frame_rate=25.0)
-    finish_folder(folder / "train", ["test"] * 5, layout=layout, provenance={})
-    return folder
 
 
 def training(folder: str, workers: int, **options) -> InterleavedDataModule:

@@ -1,5 +1,7 @@
 """Importing codecs of transformers: what they give, and what is refused at once."""
 
+import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -145,6 +147,25 @@ def test_what_cannot_be_used_is_refused_when_it_is_imported(
     source = encodec(tmp_path, **values)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=message):
         NeuralCodec.load_pretrained(source, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "value"), [("overlap", ""), ("num_filters", "x"), ("upsampling_ratios", 3)])
+def test_a_codec_of_wrong_values_is_told(tmp_path: Path, name: str, value: object) -> None:
+    config = Path(encodec(tmp_path)) / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), name: value}))
+    with pytest.raises(ValueError, match="codec must be a folder or hub name of transformers, but .* is not"):
+        NeuralCodec.load_pretrained(str(tmp_path))
+
+
+def test_a_codec_of_ours_with_wrong_values_is_told(tmp_path: Path) -> None:
+    codec = NeuralCodec.load_pretrained(encodec(tmp_path / "source"), num_codebooks=2)
+    config = save_network(tmp_path / "ours", codec, TOKENIZER_STAGE) / "config.json"
+    (tmp_path / "ours" / "SHA256SUMS").unlink()
+    whole = config.read_text()
+    for name, value in (("trim_right_ratio", '"1.0"'), ("compress", '"aa"')):
+        config.write_text(re.sub(rf'("{name}": )[^,\n}}]+', rf"\g<1>{value}", whole))
+        with pytest.raises(ValueError, match="codec must be a configuration of transformers, but is not: "):
+            load_tokenizer(tmp_path / "ours")
 
 
 def test_no_codec_is_told(tmp_path: Path) -> None:

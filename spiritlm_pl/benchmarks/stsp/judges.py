@@ -4,14 +4,12 @@ Shapes: S samples, C classes.
 """
 
 import json
-import pickle
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -19,6 +17,7 @@ from spiritlm_pl.corpora.audio import SAMPLE_RATE, resample
 from spiritlm_pl.evaluation.classifiers import load_classifier
 from spiritlm_pl.evaluation.text_classifier import load_text_classifier
 from spiritlm_pl.runtime.checkpoint import read_config
+from spiritlm_pl.runtime.foreign_models import UNREADABLE
 from spiritlm_pl.tokenizers.style import STAGE
 
 SHORTEST = 0.1  # seconds; shorter audio is followed by silence, as networks need a few frames
@@ -109,7 +108,7 @@ def _classes(path: Path, side: str, config: dict[str, Any], must: str) -> tuple[
         raise ValueError(f"{must} that transformers has itself, but {path} is of model_type {kind!r}")
     try:
         whole: Any = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{must}, but {path} is not: {_first_line(error)}") from None
     return tuple(str(whole.id2label[place]) for place in sorted(whole.id2label))
 
@@ -173,7 +172,7 @@ def _network(source: JudgeSource, loader: Any, device: str) -> Any:
             output_loading_info=True,
             dtype=torch.float32,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"speech_judge must be loadable, but {source.folder} is not: {_first_line(error)}") from None
     missing = sorted(name for name in found["missing_keys"] if not name.endswith("masked_spec_embed"))
     if missing:
@@ -184,7 +183,7 @@ def _network(source: JudgeSource, loader: Any, device: str) -> Any:
 def _extractor(source: JudgeSource, loader: Any) -> Any:
     try:
         return loader.from_pretrained(source.folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"speech_judge must have preprocessor_config.json, but {source.folder} has none that can be read: "
             f"{_first_line(error)}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lhotse import CutSet, Recording, SupervisionSegment
-from lhotse.cut import Cut, MonoCut, MultiCut
+from lhotse.cut import Cut, MixedCut, MonoCut, MultiCut
 from lhotse.serialization import deserialize_item, extension_contains, load_json, load_yaml, open_best
 from lhotse.utils import fastcopy
 
@@ -118,6 +118,36 @@ def cuts_of(
     return list(cuts.values()), [Skipped(s.id, path, f"there is no recording {s.recording_id}") for s in lost]
 
 
+def _check_types(item: Cut | Recording | SupervisionSegment) -> None:
+    """Check values that lhotse takes as they are, and that are used ahead of the utterance that they belong to.
+
+    Raises:
+        TypeError: if one is of another type.
+    """
+    if isinstance(item, SupervisionSegment):
+        _of_type("recording_id", item.recording_id, str)
+        return
+    cuts = [track.cut for track in item.tracks] if isinstance(item, MixedCut) else [item]
+    recordings = [cut if isinstance(cut, Recording) else getattr(cut, "recording", None) for cut in cuts]
+    found = [recording for recording in recordings if recording is not None]
+    for recording in found:
+        _of_type("id of a recording", recording.id, str)
+        for name in ("sampling_rate", "num_samples"):
+            _of_type(f"{name} of a recording", getattr(recording, name), int)
+        if type(recording.duration) not in (int, float):
+            raise TypeError(f"duration of a recording must be a number, but is {recording.duration!r}")
+    for source in (source for recording in found for source in recording.sources):
+        _of_type("type of a source", source.type, str)
+        _of_type("channels of a source", source.channels, list)
+        for channel in source.channels:
+            _of_type("channel of a source", channel, int)
+
+
+def _of_type(name: str, value: object, kind: type) -> None:
+    if type(value) is not kind:
+        raise TypeError(f"{name} must be of type {kind.__name__}, but is {value!r}")
+
+
 def _read_items(path: Path) -> tuple[list[Any], list[Skipped]]:
     """Read the items of a manifest, which are all of the kind of the first; there is at least one."""
     if not path.is_file():
@@ -134,6 +164,7 @@ def _read_items(path: Path) -> tuple[list[Any], list[Skipped]]:
                 item = deserialize_item(fields)
                 if not isinstance(item, kinds):
                     raise TypeError(f"it is a {type(item).__name__}")
+                _check_types(item)
             except Exception as error:  # lhotse raises errors of many kinds, which must not end more than this item
                 skipped.append(Skipped(name, str(path), f"lhotse cannot read it: {error!r}"))
                 continue

@@ -346,7 +346,12 @@ def utterances_of(
     """
     pieces, skipped = pieces_of(parts, channel, max_overlap, language)
     folder = None if scratch is None else Path(scratch).resolve()
-    found = {part: [_utterance(piece, language, folder) for piece in of_part] for part, of_part in pieces.items()}
+    found: dict[str, list[Utterance]] = {part: [] for part in pieces}
+    for part, piece in ((part, piece) for part, of_part in pieces.items() for piece in of_part):
+        try:
+            found[part].append(_utterance(piece, language, folder))
+        except Exception as error:  # a manifest can hold anything
+            skipped.append(Skipped(piece.id, _path_of(piece.cut), f"lhotse cannot read it: {error!r}"))
     return found, skipped
 
 

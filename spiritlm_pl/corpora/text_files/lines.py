@@ -11,6 +11,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 from spiritlm_pl.corpora.text_files.files import TextFile
@@ -23,25 +24,41 @@ STEP_BACK = 1 << 16
 MARK = b"\xef\xbb\xbf"  # byte order mark, which is left out
 
 
+def raw(file: TextFile) -> IO[bytes]:
+    """Open a file for reading its bytes as they are stored."""
+    stored = io.FileIO(file.path) if isinstance(file.path, Path) else file.path.open_unchecked(file.size)
+    return io.BufferedReader(stored, BUFFER)
+
+
 @contextmanager
 def opened(file: TextFile) -> Iterator[IO[bytes]]:
     """Open a file for reading its bytes, decompressed."""
-    with _OPEN[file.compression](file) as stream:
+    with raw(file) as stored, decompressed(file, stored) as stream:
         yield stream
 
 
-def _zstd(file: TextFile) -> IO[bytes]:
-    from pyarrow import CompressedInputStream, OSFile  # Python itself learns Zstandard with 3.14
-
-    raw: Any = CompressedInputStream(OSFile(str(file.path)), "zstd")
-    return io.BufferedReader(raw, SMALL_BUFFER)
+def decompressed(file: TextFile, stored: IO[bytes]) -> IO[bytes]:
+    """Return the decompressed bytes of a file that was opened by `raw`."""
+    return _DECOMPRESSED[file.compression](stored)
 
 
-_OPEN: dict[str | None, Callable[[TextFile], IO[bytes]]] = {
-    None: lambda file: io.BufferedReader(io.FileIO(file.path), BUFFER),
-    "gzip": lambda file: io.BufferedReader(gzip.GzipFile(file.path), BUFFER),  # type: ignore[arg-type]
-    "bz2": lambda file: io.BufferedReader(bz2.BZ2File(file.path), BUFFER),
-    "xz": lambda file: io.BufferedReader(lzma.LZMAFile(file.path), BUFFER),
+def is_damage(error: Exception) -> bool:
+    """Tell whether one of `DAMAGE` is of what a file holds, and not of the disk, the network or the store."""
+    return not isinstance(error, OSError) or error.errno is None
+
+
+def _zstd(stored: IO[bytes]) -> IO[bytes]:
+    from pyarrow import CompressedInputStream, PythonFile  # Python itself learns Zstandard with 3.14
+
+    stream: Any = CompressedInputStream(PythonFile(stored, mode="r"), "zstd")
+    return io.BufferedReader(stream, SMALL_BUFFER)
+
+
+_DECOMPRESSED: dict[str | None, Callable[[IO[bytes]], IO[bytes]]] = {
+    None: lambda stored: stored,
+    "gzip": lambda stored: io.BufferedReader(gzip.GzipFile(fileobj=stored), BUFFER),  # type: ignore[arg-type]
+    "bz2": lambda stored: io.BufferedReader(bz2.BZ2File(stored), BUFFER),
+    "xz": lambda stored: io.BufferedReader(lzma.LZMAFile(stored), BUFFER),
     "zstd": _zstd,
 }
 

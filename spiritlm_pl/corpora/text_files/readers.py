@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 
 from spiritlm_pl.corpora.text_files.files import TABLES, Piece
-from spiritlm_pl.corpora.text_files.lines import DAMAGE, MARK, follows_blank_line, lines_between, opened
+from spiritlm_pl.corpora.text_files.lines import DAMAGE, MARK, follows_blank_line, is_damage, lines_between, opened
 from spiritlm_pl.corpora.text_files.options import LONGEST_DOCUMENT, TextOptions
 from spiritlm_pl.corpora.text_files.places import at_byte, at_row
 from spiritlm_pl.corpora.text_files.skipped import Skipped
@@ -36,7 +36,7 @@ def texts_of(piece: Piece, options: TextOptions, skipped: Skipped) -> Iterator[T
         for place, text in _READ[_format(piece, options)](piece, options, skipped):
             yield f"{piece.file.name}:{place}", text
     except DAMAGE as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the disk or the network, not of what it holds
+        if not is_damage(error):
             raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         unit = "row" if piece.file.kind in TABLES else "byte"

@@ -4,11 +4,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from spiritlm_pl.corpora.text_files.files import Piece, TextFile, find_files
-from spiritlm_pl.corpora.text_files.lines import DAMAGE, lines_between, opened
+from spiritlm_pl.corpora.text_files.files import TABLES, Piece, TextFile, for_each
+from spiritlm_pl.corpora.text_files.finding import find_files
+from spiritlm_pl.corpora.text_files.lines import DAMAGE, decompressed, is_damage, lines_between, raw
 from spiritlm_pl.corpora.text_files.options import TextOptions
 from spiritlm_pl.corpora.text_files.pieces import PIECE_BYTES, pieces
 from spiritlm_pl.corpora.text_files.readers import LONGEST_OBJECT, Text, texts_of
@@ -81,12 +83,17 @@ class TextSource:
             FileNotFoundError: if a file is gone.
             ValueError: if a file has changed.
         """
-        for file in self.files:
-            file.check_unchanged()
+        for_each(self.files, TextFile.check_unchanged)
 
     def hashes(self) -> dict[str, str]:
-        """Return the SHA-256 of each file by its path; those of very many files are joined to one."""
-        found = {str(file.path): file_sha256(file.path) for file in self.files}
+        """Return the SHA-256 of each file by its path; those of very many files are joined to one.
+
+        An object of a store has the store's own mark of its contents instead, since it would be fetched twice.
+        """
+        found = {
+            str(file.path): file_sha256(file.path) if isinstance(file.path, Path) else f"version {file.changed}"
+            for file in self.files
+        }
         if len(found) <= MOST_HASHES:
             return found
         joined = hashlib.sha256("".join(f"{path}\0{hash}\n" for path, hash in found.items()).encode()).hexdigest()
@@ -105,11 +112,7 @@ def open_source(patterns: Sequence[str], options: TextOptions) -> TextSource:
         ValueError: if a file is of another format than its name says, or has no such field.
     """
     files = find_files(patterns)
-    for file in files:
-        if file.kind in ("parquet", "arrow"):
-            check_column(file, options.field)
-        else:
-            _check_beginning(file, options.field)
+    for_each(files, partial(_check, field=options.field))
     return TextSource(name=", ".join(patterns), files=tuple(files), options=options)
 
 
@@ -123,22 +126,32 @@ def file_texts(path: Path) -> Iterator[Text]:
     yield from open_source([str(path)], TextOptions()).all_texts(Skipped())
 
 
+def _check(file: TextFile, field: str) -> None:
+    if file.kind in TABLES:
+        check_column(file, field)
+    else:
+        _check_beginning(file, field)
+
+
 def _check_beginning(file: TextFile, field: str) -> None:
     """Check the first lines of a file.
 
     Raises:
         ValueError: if they show that it is no text, is compressed otherwise, or has no such field.
     """
-    with file.path.open("rb") as raw:
-        beginning = raw.read(LONGEST_SIGN)
-    if beginning and not beginning.startswith(SIGNS[file.compression]):
-        raise ValueError(f"text must be a {file.compression} file as its name says, but {file.path} is not")
     number = TRIED_LINES if file.kind == "json" else 1
     try:
-        with opened(file) as stream:
+        with raw(file) as stored:
+            beginning = stored.read(LONGEST_SIGN)
+            if beginning and not beginning.startswith(SIGNS[file.compression]):
+                raise ValueError(f"text must be a {file.compression} file as its name says, but {file.path} is not")
+            stored.seek(0)
+            stream = decompressed(file, stored)
             lines = [line for _, line in islice(lines_between(stream, 0, None, LONGEST_OBJECT), number)]
-    except DAMAGE:  # which readers count
-        return
+    except DAMAGE as error:
+        if not is_damage(error):
+            raise
+        return  # readers count it
     first = lines[0] if lines else b""
     if first is not None and (first.startswith(WIDE_MARKS) or b"\0" in first):
         raise ValueError(f"text must be UTF-8, but {file.path} is binary or in another encoding instead")

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from spiritlm_pl.corpora.text_files.files import Piece, TextFile
+from spiritlm_pl.corpora.text_files.lines import is_damage, raw
 
 ROWS = 256  # rows of a Parquet file that are decoded at a time
 PAGE_BUFFER = 1 << 20
@@ -42,11 +43,11 @@ def table_rows(file: TextFile) -> Iterator[dict[str, Any]]:
         if file.kind == "parquet":
             from pyarrow.parquet import ParquetFile
 
-            with ParquetFile(file.path, buffer_size=PAGE_BUFFER, pre_buffer=False) as table:
+            with _stored(file) as stored, ParquetFile(stored, buffer_size=PAGE_BUFFER, pre_buffer=False) as table:
                 for batch in table.iter_batches(ROWS):
                     yield from batch.to_pylist()
         else:
-            for batch in _arrow_batches(file.path, None):
+            for batch in _arrow_batches(file, None):
                 for first in range(0, batch.num_rows, ROWS):
                     yield from batch.slice(first, ROWS).to_pylist()
 
@@ -59,8 +60,10 @@ def check_column(file: TextFile, field: str) -> None:
     """
     try:
         with _errors_of_arrow():
-            schema = _parquet_schema(file.path) if file.kind == "parquet" else _arrow_reader(file.path).schema
+            schema = _parquet_schema(file) if file.kind == "parquet" else _arrow_reader(file).schema
     except OSError as error:
+        if not is_damage(error):
+            raise
         raise ValueError(f"text must be {file.kind} files, but {file.path} is not: {error}") from None
     if field not in schema.names:
         names = ", ".join(schema.names)
@@ -76,16 +79,16 @@ def table_sizes(file: TextFile) -> list[int]:
         if file.kind == "parquet":
             from pyarrow.parquet import ParquetFile
 
-            with ParquetFile(file.path) as table:
+            with _stored(file) as stored, ParquetFile(stored) as table:
                 groups = table.metadata.num_row_groups
                 return [table.metadata.row_group(group).total_byte_size for group in range(groups)]
-        return [batch.nbytes for batch in _arrow_batches(file.path, None)]
+        return [batch.nbytes for batch in _arrow_batches(file, None)]
 
 
 def _parquet_columns(piece: Piece, field: str) -> Iterator[tuple[int, Any]]:
     from pyarrow.parquet import ParquetFile
 
-    with ParquetFile(piece.file.path, buffer_size=PAGE_BUFFER, pre_buffer=False) as table:
+    with _stored(piece.file) as stored, ParquetFile(stored, buffer_size=PAGE_BUFFER, pre_buffer=False) as table:
         end = table.metadata.num_row_groups if piece.end is None else piece.end
         first = sum(table.metadata.row_group(group).num_rows for group in range(piece.begin))
         for batch in table.iter_batches(ROWS, row_groups=list(range(piece.begin, end)), columns=[field]):
@@ -95,7 +98,7 @@ def _parquet_columns(piece: Piece, field: str) -> Iterator[tuple[int, Any]]:
 
 def _arrow_columns(piece: Piece, field: str) -> Iterator[tuple[int, Any]]:
     first = 0
-    for number, batch in enumerate(_arrow_batches(piece.file.path, field)):
+    for number, batch in enumerate(_arrow_batches(piece.file, field)):
         if piece.end is not None and number >= piece.end:
             return
         if number >= piece.begin:
@@ -103,32 +106,43 @@ def _arrow_columns(piece: Piece, field: str) -> Iterator[tuple[int, Any]]:
         first += batch.num_rows
 
 
-def _arrow_batches(path: Path, field: str | None) -> Iterator[Any]:
-    """Yield the record batches of an Arrow file, mapped into memory, with one column or with all."""
-    reader = _arrow_reader(path, field)
+def _arrow_batches(file: TextFile, field: str | None) -> Iterator[Any]:
+    """Yield the record batches of an Arrow file, mapped into memory if it is on a disk, with one column or with all."""
+    reader = _arrow_reader(file, field)
     if hasattr(reader, "num_record_batches"):
         yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
     else:
         yield from reader
 
 
-def _arrow_reader(path: Path, field: str | None = None) -> Any:
-    from pyarrow import ipc, memory_map
+def _arrow_reader(file: TextFile, field: str | None = None) -> Any:
+    from pyarrow import PythonFile, ipc, memory_map
 
-    with path.open("rb") as stream:
-        opener = ipc.open_file if stream.read(len(ARROW_FILE)) == ARROW_FILE else ipc.open_stream
-    mapped = memory_map(str(path))
-    reader = opener(mapped)
+    stored = memory_map(str(file.path)) if isinstance(file.path, Path) else PythonFile(raw(file), mode="r")
+    opener = ipc.open_file if stored.read(len(ARROW_FILE)) == ARROW_FILE else ipc.open_stream
+    stored.seek(0)
+    reader = opener(stored)
     if field is None:
         return reader
-    mapped.seek(0)
-    return opener(mapped, options=ipc.IpcReadOptions(included_fields=[reader.schema.get_field_index(field)]))
+    stored.seek(0)
+    return opener(stored, options=ipc.IpcReadOptions(included_fields=[reader.schema.get_field_index(field)]))
 
 
-def _parquet_schema(path: Path) -> Any:
+def _parquet_schema(file: TextFile) -> Any:
     from pyarrow.parquet import read_schema
 
-    return read_schema(path)
+    with _stored(file) as stored:
+        return read_schema(stored)
+
+
+@contextmanager
+def _stored(file: TextFile) -> Iterator[Path | IO[bytes]]:
+    """Give what Arrow reads best: the path of a file on a disk, or an open object of a store."""
+    if isinstance(file.path, Path):
+        yield file.path
+        return
+    with raw(file) as stream:
+        yield stream
 
 
 def _holds_text(kind: Any) -> bool:

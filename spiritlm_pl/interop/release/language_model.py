@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from spiritlm_pl.interop.release.files import Weights, read_json, read_pickle
 from spiritlm_pl.lm.folder import LoadedLM, load_causal_lm
+from spiritlm_pl.runtime.foreign_models import WRONG_VALUES
 from spiritlm_pl.text_tokenizers.backends import MODEL_FILE
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
@@ -75,7 +76,11 @@ def read_lm_parts(source: Path) -> tuple[Vocabulary, PreTrainedModel, Weights]:
     """
     vocabulary = read_vocabulary(source)
     read_json(source / CONFIG)  # reports faults more clearly than transformers
-    config = AutoConfig.from_pretrained(source)
+    try:
+        config = AutoConfig.from_pretrained(source)
+    except WRONG_VALUES as error:
+        told = " ".join(str(error).split())
+        raise ValueError(f"{source / CONFIG} must be a model's configuration, but is not: {told}") from error
     weights: Weights = {name: value for name, value in read_pickle(source / WEIGHTS).items() if BUFFERS not in name}
     with torch.device("meta"):
         network = AutoModelForCausalLM.from_config(config)

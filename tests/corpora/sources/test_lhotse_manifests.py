@@ -70,6 +70,24 @@ def test_items_that_cannot_be_read_are_skipped_alone(tmp_path: Path, cuts: CutSe
     assert all(reason.startswith("lhotse cannot read it: ") for reason in reasons.values())
 
 
+def test_recordings_whose_values_are_of_another_type_are_skipped_alone(tmp_path: Path, cuts: CutSet) -> None:
+    recordings = [cut.recording.to_dict() for cut in cuts]
+    recordings[0]["sources"][0]["channels"] = 0
+    recordings[1]["sources"][0]["channels"] = ["0"]
+    recordings[3]["sampling_rate"] = [16_000]
+    recordings.append({**recordings[4], "id": ["f"]})
+    supervisions = [cut.supervisions[0].to_dict() for cut in cuts]
+    supervisions[2]["recording_id"] = ["c"]
+    for name, items in (("recordings", recordings), ("supervisions", supervisions)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    parts, skipped = read_manifests(tmp_path / "recordings.jsonl", tmp_path / "supervisions.jsonl")
+    assert [[s.id for s in cut.supervisions] for cut in parts[""]] == [[], ["e"]]
+    reasons = {row.id: row.reason for row in skipped if "there is no recording" not in row.reason}
+    assert set(reasons) == {"a", "b", "c", "d", "['f']"} and all(
+        "must be of type" in reason for reason in reasons.values()
+    )
+
+
 def test_supervisions_of_recordings_that_are_missing(tmp_path: Path, cuts: CutSet) -> None:
     recordings = [cut.recording for cut in cuts]
     recordings[0].sources[0].source = str(tmp_path / "none.wav")

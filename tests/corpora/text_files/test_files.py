@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from spiritlm_pl.corpora.text_files.files import distinct_names, find_files
+from spiritlm_pl.corpora.text_files.files import distinct_names
+from spiritlm_pl.corpora.text_files.finding import find_files
 from spiritlm_pl.corpora.text_files.options import TextOptions
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.corpora.text_files.source import open_source
@@ -53,10 +54,7 @@ def test_names_are_as_short_as_they_can_be() -> None:
     assert distinct_names([]) == [] and distinct_names(paths[:1]) == ["p.txt"]
 
 
-def test_addresses_of_object_storage_are_refused() -> None:
-    for pattern in ("s3://bucket/a.jsonl", "hf://datasets/a/**/*.parquet"):
-        with pytest.raises(ValueError, match="text must be local files, .* but .*://.* is not; download it first"):
-            find_files([pattern])
+def test_a_text_tokenizer_is_not_read_from_object_storage() -> None:
     with pytest.raises(
         ValueError, match="text_tokenizer must be a local file or folder, but is s3://bucket/lm instead"
     ):
