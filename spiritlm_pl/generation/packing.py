@@ -22,6 +22,7 @@ from spiritlm_pl.lm.attention import NAME
 from spiritlm_pl.lm.logits import decoder
 from spiritlm_pl.lm.loss import LossHead
 from spiritlm_pl.lm.padding import left_pad
+from spiritlm_pl.runtime.onednn_linear import OneDNNLinear
 from spiritlm_pl.runtime.packed_linear import PackedLinear
 
 LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
@@ -53,7 +54,9 @@ CODE = (
     "spiritlm_pl.lm.layers",
     "spiritlm_pl.lm.loss",
     "spiritlm_pl.adapters.rows",
+    "spiritlm_pl.runtime.onednn_linear",
 )
+LINEAR = (nn.Linear, OneDNNLinear)  # the second while another thread scores
 
 Fingerprint = tuple[object, ...]
 MOST_PAIRS = 2**26  # of places of padded prompts that packed weights read, since their mask takes a byte for each
@@ -206,7 +209,7 @@ def can_be_packed(model: PreTrainedModel) -> bool:
     names = {name for name, _ in base.named_children()}
     plain = bool(layers) and names == {"embed_tokens", "layers", "norm", "rotary_emb"}
     head = model.get_output_embeddings()
-    plain = plain and (type(head) is nn.Linear or (type(head) is LossHead and head.rows is None))
+    plain = plain and (type(head) in LINEAR or (type(head) is LossHead and head.rows is None))
     return plain and all(_is_plain(layer) for layer in layers)
 
 
@@ -233,7 +236,7 @@ def _is_plain(layer: nn.Module) -> bool:
     for name, expected in (("self_attn", ATTENTION), ("mlp", FEED_FORWARD)):
         own = dict(parts[name].named_children())
         linear = linear and own.keys() == expected
-        linear = linear and all(type(part) is nn.Linear for key, part in own.items() if key.endswith("_proj"))
+        linear = linear and all(type(part) in LINEAR for key, part in own.items() if key.endswith("_proj"))
     return linear and {"scaling", "head_dim"} <= vars(parts["self_attn"]).keys()
 
 

@@ -23,6 +23,7 @@ class OneDNNLinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """Map (..., D) to (..., O)."""
         plain = input.device.type == "cpu" and input.dtype == self.weight.dtype == torch.float32
+        plain = plain and type(self.weight) in (Tensor, nn.Parameter)  # no weights that are divided or quantized
         if not plain or torch.is_autocast_enabled("cpu") or input.dim() < 2 or not input.numel():
             return super().forward(input)
         found: Tensor = _Product.apply(input.flatten(0, -2), self.weight, self.bias)

@@ -60,7 +60,7 @@ def test_what_cannot_be_measured_is_told_before_any_work(kit: Any, tmp_path: Pat
     paths = [str(mini.units), str(mini.corpus), str(out)]
     for arguments, message in (
         ([f'{{"x": "{tmp_path}/fewer"}}', *paths], "vocoder 'x' does not fit: .*num_units must be at least .*12"),
-        ([mini.vocoders(), str(base_units), *paths[1:]], "vocoder 'Expressive' does not fit: units must have pitch"),
+        ([mini.vocoders(), str(base_units), *paths[1:]], "vocoder 'Expressive' does not fit: UNITS must have pitch"),
         ([mini.vocoders(), str(foreign), *paths[1:]], "UNITS must be those of the corpus"),
         (
             [mini.vocoders(), *paths, f"--style_classifier={mini.base}"],
@@ -98,7 +98,7 @@ def test_codes(kit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "Codes of split test" in capsys.readouterr().out and "| units | all |" in out.with_suffix(".md").read_text()
     with pytest.raises(ValueError, match="UNITS must name at least one tokenised corpus"):
         run(["evaluate", "codes", "[]", str(out)])
-    with pytest.raises(FileNotFoundError, match="UNITS must be a finished tokenised corpus"):
+    with pytest.raises(FileNotFoundError, match="UNITS must have the split 'validation', but .* has test alone"):
         run(["evaluate", "codes", f"[{mini.units}]", str(out), "--split", "validation"])
 
 

@@ -23,6 +23,7 @@ from spiritlm_pl.generation.stopping import Stops
 from spiritlm_pl.lm.layers import use_lean_layers
 from spiritlm_pl.lm.loss import LossHead, LossSettings
 from spiritlm_pl.lm.padding import left_pad
+from spiritlm_pl.runtime.onednn_linear import onednn_products
 from spiritlm_pl.vocabulary import Vocabulary
 
 from .conftest import SIZES
@@ -195,6 +196,14 @@ def test_weights_that_never_change_are_packed_at_the_promise_and_not_compared(mo
     assert before is not None and found is not None and found is not before
     monkeypatch.setattr(packing, "fingerprint", None)
     assert packed_model(model) is found
+
+
+def test_a_model_that_another_thread_scores_with_stays_packed() -> None:
+    model = network()
+    found = packed_model(model)
+    with onednn_products(model):
+        assert found is not None and packed_model(model) is found
+        assert can_be_packed(network()) and can_be_packed(model)
 
 
 def test_weights_that_are_trained_are_not_kept() -> None:

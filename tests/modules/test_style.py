@@ -99,7 +99,11 @@ def test_styles_are_told_apart_and_the_classifier_is_exported(corpus: Path, tmp_
 def test_a_corpus_without_labels_is_told(corpus: Path, tmp_path: Path) -> None:
     plain = styled_corpus(tmp_path / "plain", styles=("",))
     data = LabelledDataModule([str(corpus), str(plain)])
-    with pytest.warns(UserWarning, match="corpora: .*plain has no usable utterance in the split 'train' and is left"):
+    told = "corpora: .*plain has no usable utterance in the split '{}' and is left out"
+    with (
+        pytest.warns(UserWarning, match=told.format("train")),
+        pytest.warns(UserWarning, match=told.format("validation")),
+    ):
         data.setup("fit")
 
 

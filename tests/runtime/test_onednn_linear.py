@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from spiritlm_pl.runtime import onednn_linear
 from spiritlm_pl.runtime.onednn_linear import OneDNNLinear, onednn_products, use_onednn
 from spiritlm_pl.runtime.packed_linear import has_products
 
@@ -85,3 +86,19 @@ def test_a_network_is_as_it_was_after_the_context_and_after_an_error_in_it() -> 
         assert type(network[0]) is OneDNNLinear
         raise KeyError
     assert [type(layer) for layer in network] == [nn.Linear, nn.Tanh, nn.Linear]
+
+
+@needs_products
+def test_weights_of_other_kinds_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Divided(torch.Tensor):
+        """As weights of tensor parallelism or of quantization are, which oneDNN does not know."""
+
+    layer = nn.Linear(8, 8, bias=False)
+    weight = layer.weight.detach().as_subclass(Divided)
+    del layer.weight
+    layer.weight = weight
+    rows = torch.randn(3, 8)
+    expected = nn.functional.linear(rows, weight)
+    monkeypatch.setattr(onednn_linear, "_product", None)
+    with onednn_products(layer):
+        assert torch.equal(layer(rows), expected)
