@@ -47,16 +47,22 @@ def hubert(part: str, layer: int, normalize: bool = False) -> HubertFeatures:
 
 
 def phonetic(extractor: FeatureExtractor, num_units: int) -> Encode:
-    """Units by k-means."""
+    """Units by k-means, prepared as commands prepare it."""
     quantizer = KMeans(KMeansConfig(num_units=num_units, feature_dim=extractor.feature_dim))
-    return PhoneticTokenizer(extractor, quantizer).encode
+    return prepared(PhoneticTokenizer(extractor, quantizer))
+
+
+def prepared(tokenizer: PhoneticTokenizer) -> Encode:
+    """Prepare a tokenizer for inference."""
+    prepare(tokenizer, "cpu")
+    return tokenizer.encode
 
 
 def style(encoder: torch.nn.Module, projection_dim: int, num_styles: int) -> Encode:
     """Style codes by an encoder with a classifier."""
     features: Any = StyleEncoder.on(encoder.eval(), projection_dim=projection_dim, normalize=False).eval()
     quantizer = LinearQuantizer(LinearQuantizerConfig(num_units=num_styles, feature_dim=projection_dim))
-    return PhoneticTokenizer(features, quantizer).encode
+    return prepared(PhoneticTokenizer(features, quantizer))
 
 
 def wav2vec2_base() -> TransformersEncoder:
