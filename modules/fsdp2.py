@@ -106,7 +106,7 @@ class FSDP2Strategy(ShardingStrategy, ModelParallelStrategy):
         found = getattr(self.lightning_module, "network", None)
         if not isinstance(found, PreTrainedModel):
             raise ValueError(
-                f"trainer.strategy must be auto or ddp with {type(self.lightning_module).__name__}, as FSDP2Strategy "
+                f"--trainer.strategy must be auto or ddp with {type(self.lightning_module).__name__}, as FSDP2Strategy "
                 "divides language models only"
             )
         return found

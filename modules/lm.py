@@ -170,7 +170,7 @@ class LanguageModelModule(FiniteStepsModule):
         divides = isinstance(self.trainer.strategy, DeepSpeedStrategy | ModelParallelStrategy)
         if self.adapter.bits is not None and divides:
             raise ValueError(
-                f"trainer.strategy must be auto or ddp with bits {self.adapter.bits}, but is "
+                f"--trainer.strategy must be auto or ddp with bits {self.adapter.bits}, but is "
                 f"{type(self.trainer.strategy).__name__}, which would divide quantized weights"
             )
         self.base_hash = check_base(self.network_config, self.vocabulary)

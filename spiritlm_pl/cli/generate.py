@@ -5,6 +5,7 @@ The order of the prompt's pieces matters and is kept: `--text` and `--speech` ap
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,9 @@ GROUPS = {
         *("model", "lm", "adapter", "speech_tokenizer", "vocoder", "variant", "device", "dtype", "bits", "compile"),
     ),
 }
+
+
+ANSWER = re.compile(r"answer\d+_\d+\.wav")  # names of files with answers
 
 
 class AppendPiece(argparse.Action):
@@ -120,9 +124,9 @@ def generate(
             the prompt as it is, and only messages are asked by a template: "chat", or the only one.
         output: modality of the answer: text, speech, or any mixture of both.
         num_samples: number of answers to each prompt.
-        out: folder where wav files are written: answer1_1.wav and so on, by the numbers of the answer and of its
-            speech; with --jsonl, ID_1_1.wav, by those of the answer and of its piece, where a piece of text has no
-            file.
+        out: folder where wav files are written, in place of those of an earlier command: answer1_1.wav and so on, by
+            the numbers of the answer and of its speech; with --jsonl, ID_1_1.wav, by those of the answer and of its
+            piece, where a piece of text has no file.
         lines: file that the answers to --jsonl are appended to; prompts whose answers are already in it are skipped,
             and those that failed are tried again, with their lines at the end.
         stream: print the answer while it is generated.
@@ -161,6 +165,7 @@ def generate(
     given = prompt_pieces(prompt or [])
     if jsonl is None:
         check_prompt(given)
+    check_out(out, given)
     named = (lm, speech_tokenizer, vocoder)
     check_combination(jsonl is not None, bool(given or stream), lines is not None, Release.is_at(model), any(named))
 
@@ -250,6 +255,22 @@ def check_prompt(prompt: "list[Piece]") -> None:
             raise ValueError(f"--text must hold at least one word, but is {piece.text!r} instead")
         if isinstance(piece, Speech) and not Path(str(piece.audio)).is_file():
             raise FileNotFoundError(f"--speech must be an audio file, but {piece.audio} does not exist")
+
+
+def check_out(out: Path, prompt: "list[Piece]") -> None:
+    """Check that answers can be written into a folder, and that none replaces audio of the prompt.
+
+    Raises:
+        ValueError: if `out` is a file, or the audio has a name that answers have in it.
+    """
+    from spiritlm_pl.generation.types import Speech
+
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out must be a folder, but {out} is a file")
+    for piece in prompt:
+        audio = Path(str(piece.audio)) if isinstance(piece, Speech) else out
+        if audio.resolve().parent == out.resolve() and ANSWER.fullmatch(audio.name):
+            raise ValueError(f"--out must be another folder than that of {audio}, which an answer could replace")
 
 
 def check_combination(many: bool, one: bool, lines: bool, release: bool, named: bool) -> None:

@@ -189,7 +189,7 @@ class SpiritCLI(LightningCLI):
         writers, trainer = (WriteUnits, BasePredictionWriter), cast(Any, self.trainer)
         if isinstance(self.model, TokenizeModule) and not any(isinstance(c, writers) for c in trainer.callbacks):
             raise ValueError(
-                "trainer.callbacks must have WriteUnits, without which no units are written, but lacks it: it is in "
+                "--trainer.callbacks must have WriteUnits, without which no units are written, but lacks it: it is in "
                 "--config tokenize/base"
             )
 
@@ -278,7 +278,7 @@ def check_strategy(checkpoint: str | None, trainer: Trainer) -> None:
     is_now = next((name for name, kind in kinds if isinstance(strategy, kind)), "another")
     if wrote != is_now:
         raise ValueError(
-            f"trainer.strategy must be of the kind that wrote the checkpoint, {wrote} for {checkpoint}, but is "
+            f"--trainer.strategy must be of the kind that wrote the checkpoint, {wrote} for {checkpoint}, but is "
             f"{is_now} ({type(strategy).__name__}); `spiritlm consolidate` makes a model folder of either, "
             "with which as --model.init_args.network.checkpoint another training can begin"
         )

@@ -59,7 +59,7 @@ CODE = (
 LINEAR = (nn.Linear, OneDNNLinear)  # the second while another thread scores
 
 Fingerprint = tuple[object, ...]
-MOST_PAIRS = 2**26  # of places of padded prompts that packed weights read, since their mask takes a byte for each
+MOST_PAIRS = 2**26  # of places of padded prompts that packed weights read: masks take 300 MiB for as many
 _packed: "weakref.WeakKeyDictionary[PreTrainedModel, tuple[Fingerprint, PackedModel]]" = weakref.WeakKeyDictionary()
 _fixed: "weakref.WeakSet[PreTrainedModel]" = weakref.WeakSet()
 

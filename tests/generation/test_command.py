@@ -95,6 +95,18 @@ def test_text_and_speech_in_speech_out(generate, model_folder, tmp_path):
     assert generate(*arguments, "--seed", "5")[1] != out
 
 
+def test_answers_do_not_replace_a_file_or_the_prompt(generate, tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    code, _, told = generate("--text", "the cat", "--output", "speech", "--out", str(tmp_path / "taken"))
+    assert code == 2 and f"--out must be a folder, but {tmp_path / 'taken'} is a file" in told
+    (tmp_path / "generated").mkdir(exist_ok=True)
+    audio = tmp_path / "generated" / "answer1_1.wav"
+    soundfile.write(audio, [0.0] * 16_000, 16_000)
+    code, _, told = generate("--speech", str(audio), "--output", "speech")
+    assert code == 2 and "--out must be another folder than that of" in told
+    assert (tmp_path / "taken").read_text() == "mine" and soundfile.info(audio).frames == 16_000
+
+
 def test_text_out(generate):
     code, out, told = generate("--text", "the cat", "--output", "text", "--greedy", "--max-new-tokens", "5")
     assert code == 0 and out.strip()

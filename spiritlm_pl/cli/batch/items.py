@@ -185,7 +185,10 @@ class LinesWriter:
         found: dict[str, Item] = {}
         for item in items:
             if found.setdefault(item["id"], item) is not item:
-                raise ValueError(f"id must be another one for every item, but two have {item['id']}: given twice?")
+                raise ValueError(
+                    f"id must be another one for every item, but two have {item['id']}: it is given twice, or is the "
+                    "number of a line without an id"
+                )
         before = len(found)
         found = {name: item for name, item in found.items() if name not in self.done}
         if len(found) < before:

@@ -166,7 +166,7 @@ def _read_items(path: Path) -> tuple[list[Any], list[Skipped]]:
                     raise TypeError(f"it is a {type(item).__name__}")
                 _check_types(item)
             except Exception as error:  # lhotse raises errors of many kinds, which must not end more than this item
-                skipped.append(Skipped(name, str(path), f"lhotse cannot read it: {error!r}"))
+                skipped.append(Skipped(name, str(path), f"it cannot be read: {error!r}"))
                 continue
             kinds = tuple(kind for kind in kinds if isinstance(item, kind))
             items.append(item)
