@@ -6,6 +6,7 @@ from typing import cast
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_info
 
 from spiritlm_pl.callbacks.record_run import write_run_file
 from spiritlm_pl.contracts.check import checked
@@ -28,7 +29,7 @@ class ExportNetwork(Callback):
         self.dirpath = dirpath
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check before training that the module can be exported.
+        """Check before training that the module can be exported, and tell if it will replace what is in the folder.
 
         Raises:
             ValueError: if the module cannot be exported, or not to this folder.
@@ -37,6 +38,8 @@ class ExportNetwork(Callback):
         check = getattr(pl_module, "check_export", None)  # of modules that do not write to every folder
         if check is not None and stage == "fit":
             check(str(self._folder(trainer)))
+        if stage == "fit" and (self._folder(trainer) / METRICS_FILE).is_file():
+            rank_zero_info(f"{self._folder(trainer)} holds the network of an earlier training, which this one replaces")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export the network; all ranks take part, since sharded weights have to be gathered."""

@@ -254,7 +254,8 @@ def check_prompt(prompt: "list[Piece]") -> None:
         if isinstance(piece, Text) and not piece.text.strip():
             raise ValueError(f"--text must hold at least one word, but is {piece.text!r} instead")
         if isinstance(piece, Speech) and not Path(str(piece.audio)).is_file():
-            raise FileNotFoundError(f"--speech must be an audio file, but {piece.audio} does not exist")
+            fault = "is a folder" if Path(str(piece.audio)).is_dir() else "does not exist"
+            raise FileNotFoundError(f"--speech must be an audio file, but {piece.audio} {fault}")
 
 
 def check_out(out: Path, prompt: "list[Piece]") -> None:

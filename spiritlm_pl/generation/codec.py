@@ -172,7 +172,8 @@ def _waveform(speech: Speech, sample_rate: int) -> Tensor:
     if isinstance(speech.audio, str | Path):
         path = Path(speech.audio)
         if not path.is_file():
-            raise FileNotFoundError(f"speech must be an audio file, but {path} does not exist")
+            fault = "is a folder" if path.is_dir() else "does not exist"
+            raise FileNotFoundError(f"speech must be an audio file, but {path} {fault}")
         return load_waveform(path, sample_rate)
     waveform = torch.as_tensor(speech.audio)
     if not waveform.is_floating_point():  # samples of a wav file as they are

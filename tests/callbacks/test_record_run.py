@@ -188,6 +188,18 @@ def test_an_exported_network_names_its_run(here):
     assert (note["run_id"], note["stage"]) == (logger.run_id, "test_record_run")
 
 
+def test_a_network_that_will_be_replaced_is_named_before_training(here, caplog):
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    folder = Path("exported")
+    folder.mkdir()
+    for expected in (0, 1):
+        with caplog.at_level("INFO"):
+            ExportNetwork("exported").setup(trainer, Exported(), "fit")
+        told = "exported holds the network of an earlier training, which this one replaces"
+        assert caplog.messages.count(told) == expected
+        (folder / "metrics.json").write_text("{}")
+
+
 def test_a_module_without_export_is_refused_before_training(here):
     trainer = Trainer(accelerator="cpu", max_steps=1, logger=False, enable_checkpointing=False)
     with pytest.raises(ValueError, match="module must have export .*, but LightningModule has no export"):

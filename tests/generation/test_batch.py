@@ -50,7 +50,7 @@ def recordings(tmp_path):
 
 def test_a_folder_becomes_tokens_and_speech_again(run, recordings, model_folder, tmp_path):
     _, told = run("tokenize", "audio", "--out", "tokens.jsonl", "--batch-seconds", "3", failed=True)
-    assert "3 items could not be done; their lines in tokens.jsonl say why" in told
+    assert "3 items could not be done: the field error in tokens.jsonl says why" in told
     lines = {line["id"]: line for line in map(json.loads, (tmp_path / "tokens.jsonl").read_text().splitlines())}
     assert {name for name, line in lines.items() if "error" in line} == {
         f"audio/{name}.wav" for name in ("broken", "short", "silent")

@@ -127,6 +127,8 @@ def asked(item: Item, key: str, vocabulary: "Vocabulary") -> "Prompting":
         ValueError: if it has both, or neither can be read.
     """
     if item.get("messages") is None:
+        if item.get(key) is None:
+            raise ValueError(f"a line must have {key} or messages, but has {', '.join(item)} alone")
         return pieces(item.get(key))
     if item.get(key) is not None:
         raise ValueError(f"a line must have {key} or messages, but has both")
@@ -218,7 +220,7 @@ class LinesWriter:
         if self.errors and kind is None:
             where = self.out or "the output"
             items = "1 item" if self.errors == 1 else f"{self.errors} items"
-            print(f"{items} could not be done; their lines in {where} say why", file=sys.stderr)
+            print(f"{items} could not be done: the field error in {where} says why", file=sys.stderr)
             raise SystemExit(1)  # so that a script does not take the output for whole
 
 
