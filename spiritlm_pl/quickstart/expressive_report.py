@@ -14,6 +14,7 @@ from spiritlm_pl.quickstart.report import (
     REPORTS,
     SHORT,
     Row,
+    collapse_line,
     corpus_title,
     ending_rows,
     markdown,
@@ -178,7 +179,7 @@ def write_expressive_report(name: str) -> list[Row]:
     rows = [*tokenizer_rows(), *code_rows(), *expressivity_rows(), *prosody_rows()]
     rows += [*choice_rows(), *ending_rows("endings_expressive")]
     with atomic_path(Path(f"{name}.md")) as path:
-        path.write_text(markdown(rows), encoding="utf-8")
+        path.write_text(markdown(rows, collapse_line("expressive")), encoding="utf-8")
     melody = "How much of the melody is lost in resynthesis?"
     draw(Path(f"{name}.png"), "f0_frame_error", SYSTEMS[1:], "F0 frame error", melody)
     style = "How often is the style told from prosody?"

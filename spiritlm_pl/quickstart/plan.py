@@ -93,6 +93,7 @@ def quickstart_stages(variant: Variant, source: str, budget: float, stories: int
     plan = plan_file(variant)
     sizes = {"stories": str(stories), "styled": str(styled), "contrasted": str(contrasted)}
     values = variables(variant) | sizes | {"source": source}
+    wanted = {"source": source, "budget": budget, "stories": stories}
     stages = []
     for name, settings in plan["stages"].items():
         for change in _changes(source):
@@ -102,7 +103,7 @@ def quickstart_stages(variant: Variant, source: str, budget: float, stories: int
             "run_folders": tuple(Template(folder).substitute(values) for folder in settings.get("run_folders", ())),
             "commands": tuple(_command(line, values, budget) for line in settings["commands"]),
         }
-        stages.append(Stage(name=name, **(settings | filled)))
+        stages.append(Stage(name=name, settings=wanted, **(settings | filled)))
     return stages
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from spiritlm_pl.corpora.manifest import read_info
 from spiritlm_pl.corpora.synthetic.spoken import SYNTHESIZER
-from spiritlm_pl.quickstart.plan import variables
+from spiritlm_pl.quickstart.plan import Variant, variables
 from spiritlm_pl.quickstart.stage import ROOT
 from spiritlm_pl.runtime.checkpoint import METRICS_FILE
 from spiritlm_pl.runtime.provenance import atomic_path
@@ -25,6 +25,7 @@ TITLES = {
     "styles": "spoken styles",
 }
 STAND_INS = {"prompts": "synthetic prompts", "dialogue": "synthetic dialogue"}
+COLLAPSED = 0.2  # share of all units that occur in held-out speech; healthy ones nearly all do
 SHORT = {"text_to_text": "T→T", "speech_to_speech": "S→S", "speech_to_text": "S→T", "text_to_speech": "T→S"}
 
 
@@ -156,6 +157,22 @@ def ending_line(report: str = "endings") -> str:
     return f"{stopped} of {prompts} answers to held-out beginnings stopped by themselves." if prompts else ""
 
 
+def collapse_line(variant: Variant) -> str:
+    """Return a warning where few of the units occur in held-out speech; empty if enough do, or it was not measured."""
+    if variant == "base":
+        use = read_json(REPORTS / "units.json").get("hubert", {}).get("codebook_use")
+    else:
+        kinds = read_json(REPORTS / "codes.json").get("all of them", {}).get("kinds", {})
+        use = kinds.get("units", {}).get("use")
+    if use is None or use >= COLLAPSED:
+        return ""
+    return (
+        f"The units have collapsed: {100 * use:.2g} % of them occur in held-out speech, and at least "
+        f"{100 * COLLAPSED:.0f} % should. The figures and samples mean little; run again with a larger --budget or "
+        "more --stories."
+    )
+
+
 def similarity_rows() -> list[Row]:
     """Build rows of how alike the spoken and the written form of words are, in the layer where they are most."""
     report = read_json(REPORTS / "word_similarity.json")
@@ -220,10 +237,11 @@ def rich_table(rows: list[Row]) -> Table:
     return table
 
 
-def markdown(rows: list[Row]) -> str:
-    """Return the table as Markdown."""
+def markdown(rows: list[Row], warning: str = "") -> str:
+    """Return the table as Markdown, after a warning if there is one."""
     lines = ["| stage | measure | figure | beside it |", "|---|---|---|---|"]
-    return "\n".join([*lines, *(f"| {r.stage} | {r.measure} | {r.value} | {r.baseline} |" for r in rows)]) + "\n"
+    above = [warning, ""] if warning else []
+    return "\n".join([*above, *lines, *(f"| {r.stage} | {r.measure} | {r.value} | {r.baseline} |" for r in rows)]) + "\n"
 
 
 def draw(path: Path) -> None:
@@ -248,6 +266,6 @@ def write_report(name: str) -> list[Row]:
     """Write NAME.md and NAME.png, and return the rows."""
     rows = all_rows()
     with atomic_path(Path(f"{name}.md")) as path:
-        path.write_text(markdown(rows), encoding="utf-8")
+        path.write_text(markdown(rows, collapse_line("base")), encoding="utf-8")
     draw(Path(f"{name}.png"))
     return rows

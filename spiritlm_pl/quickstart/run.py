@@ -8,12 +8,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from spiritlm_pl.quickstart.changes import changes_line
 from spiritlm_pl.quickstart.plan import Variant, quickstart_stages, variables
 from spiritlm_pl.quickstart.runner import Runner
 from spiritlm_pl.quickstart.stage import LOGS, ROOT
 from spiritlm_pl.runtime.devices import num_cores
 
 DEFAULT_STORIES = 2500
+TO_READ = 5.0  # seconds at a terminal before results are replaced
 
 
 def quickstart(
@@ -26,7 +28,8 @@ def quickstart(
     """Fetch real speech, train every stage in miniature, measure and show what was learnt.
 
     Everything is written to ./quickstart. Run it again after an interrupt: finished stages are kept, and both variants
-    share their common stages.
+    share their common stages. With another source, budget or number of stories, stages that depend on it are made
+    again; a line at the beginning names them.
 
     Examples:
         spiritlm quickstart
@@ -39,8 +42,9 @@ def quickstart(
             prompts; acted speech is synthetic where its own is not beside them), "synthetic" takes synthetic speech
             instead, "auto" is apt if there is apt-get.
         budget: factor that all numbers of training steps are multiplied by; 0.3 is faster and learns less. With far
-            fewer steps (0.02) the unit quantizer may give one unit for everything; then no story can be cut, and the
-            command ends with an error.
+            fewer steps or stories (--budget 0.05 --stories 150) the units may collapse: few of them, or one, stand for
+            everything. Then figures and samples mean little, which the end of the command and the report say; with
+            one unit no story can be cut, and the command ends with an error.
         stories: number of spoken stories, for training and test.
         cores: number of processor cores to use; all if left out.
 
@@ -61,10 +65,15 @@ def quickstart(
         console.print(
             f"Minutes of what is waiting are those of the whole size, --budget=1 --stories={DEFAULT_STORIES}."
         )
+    if told := changes_line(variant, runner.stages, runner.keys):
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
+        if console.is_terminal:
+            console.print(f"Starting in {TO_READ:.0f} s; Ctrl-C before that keeps them.")
+            _wait(TO_READ)
     earlier = sum(runner.seconds.values()) / 60
     runner.run(console)
     from spiritlm_pl.quickstart.expressive_report import write_expressive_report  # once the first stages do not wait
-    from spiritlm_pl.quickstart.report import ending_line, rich_table, write_report
+    from spiritlm_pl.quickstart.report import collapse_line, ending_line, rich_table, write_report
 
     report = f"{ROOT}/report" if variant == "base" else f"{ROOT}/report_expressive"
     rows = write_report(report) if variant == "base" else write_expressive_report(report)
@@ -81,8 +90,17 @@ def quickstart(
     )
     if told := ending_line("endings" if variant == "base" else "endings_expressive"):
         console.print(told)
+    if told := collapse_line(variant):
+        console.print(told, soft_wrap=True)
     programs = "" if shutil.which("spiritlm") else f"{os.path.relpath(sys.prefix)}/bin/"
     console.print(what_next(variant, programs), markup=False, soft_wrap=True)
+
+
+def _wait(seconds: float) -> None:
+    try:
+        time.sleep(seconds)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("nothing was replaced") from None
 
 
 def what_next(variant: Variant, programs: str) -> str:

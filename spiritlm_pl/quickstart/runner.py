@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from spiritlm_pl.quickstart.stage import Stage
+from spiritlm_pl.quickstart.stage import Stage, stage_keys
 from spiritlm_pl.runtime.parallel import start_server
 
 # Imported once by the process that all stages are forked from, which saves some seconds per stage.
@@ -47,13 +47,12 @@ class Runner:
         """Compute every stage's key and see which are finished."""
         self.stages = stages
         self.cores = cores
-        self.keys: dict[str, str] = {}
+        self.keys = stage_keys(stages)
         self.seconds: dict[str, float] = {}
         self.state: dict[str, str] = {}
         self.started: dict[str, float] = {}
         self.processes: dict[str, ForkServerProcess] = {}
         for stage in stages:
-            self.keys[stage.name] = stage.key(self.keys)
             taken = stage.finished(self.keys[stage.name])
             self.state[stage.name] = "waiting" if taken is None else "kept"
             if taken is not None:
@@ -84,17 +83,21 @@ class Runner:
         """
         context = multiprocessing.get_context("forkserver")
         start_server(*PRELOAD)
-        with Live(get_renderable=self.table, console=console, refresh_per_second=2, transient=False) as live:
-            try:
-                while "waiting" in self.state.values() or self.processes:
-                    self._start_ready(context, console, live)
-                    self._collect(console, live)
-                    time.sleep(0.2)
-            except BaseException as error:
-                self._stop()
-                if isinstance(error, KeyboardInterrupt):
-                    raise KeyboardInterrupt(self.kept()) from None
-                raise
+        try:
+            with Live(get_renderable=self.table, console=console, refresh_per_second=2, transient=False) as live:
+                try:
+                    while "waiting" in self.state.values() or self.processes:
+                        self._start_ready(context, console, live)
+                        self._collect(console, live)
+                        time.sleep(0.2)
+                except BaseException as error:
+                    self._stop()
+                    if isinstance(error, KeyboardInterrupt):
+                        raise KeyboardInterrupt(self.kept()) from None
+                    raise
+        finally:
+            if not console.is_terminal:
+                console.line()  # ends the last line of the table, which `Live` does on terminals alone
 
     def kept(self) -> str:
         """Return what an interrupt leaves, and how to go on."""

@@ -11,10 +11,11 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from spiritlm_pl.cli.configs import CONFIG_OPTIONS, config_folder, find_config
 from spiritlm_pl.cli.overwriting import overwriting
@@ -23,6 +24,7 @@ from spiritlm_pl.runtime.provenance import atomic_path
 ROOT = Path("quickstart")
 STAMPS = ROOT / "stages"
 LOGS = ROOT / "logs"
+MARK = "stage.key"  # in a run folder: the key with which its training began
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,7 @@ class Stage:
         minutes: approximate duration on two cores in minutes, for the display.
         run_folders: folders of its trainers, one per command that trains; interrupted training resumes from its last
             checkpoint, unless the stage's key has changed since.
+        settings: settings of the quickstart that planned it, such as its budget; the stamp has them.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Stage:
     threads: int = 1
     minutes: float = 0.5
     run_folders: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
     configs: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,13 +75,23 @@ class Stage:
             digest.update(parents[name].encode())
         return digest.hexdigest()
 
+    def stamp(self) -> dict[str, Any] | None:
+        """Return the stamp of the last run that finished it: key, seconds and settings; None if there is none."""
+        path = STAMPS / f"{self.name}.json"
+        found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return found
+
     def finished(self, key: str) -> float | None:
         """Return the seconds that the stage took if it was finished with this key, else None."""
-        stamp = STAMPS / f"{self.name}.json"
-        if not stamp.is_file():
-            return None
-        content = json.loads(stamp.read_text(encoding="utf-8"))
-        return float(content["seconds"]) if content["key"] == key else None
+        stamp = self.stamp()
+        return float(stamp["seconds"]) if stamp is not None and stamp["key"] == key else None
+
+    def replaces(self, key: str) -> bool:
+        """Whether a run with this key replaces what one with another key has finished, or begun to train."""
+        stamp = self.stamp()
+        marks = [Path(folder) / MARK for folder in self.run_folders]
+        begun = any(mark.is_file() and mark.read_text(encoding="utf-8") != key for mark in marks)
+        return begun if stamp is None else stamp["key"] != key
 
     def run(self, key: str) -> None:
         """Run all commands in this process, log their output, and write the stamp; exit with 2 on a user error."""
@@ -99,14 +113,15 @@ class Stage:
             if code:
                 sys.exit(code)
         with atomic_path(STAMPS / f"{self.name}.json") as path:
-            path.write_text(json.dumps({"key": key, "seconds": round(time.monotonic() - start, 1)}), encoding="utf-8")
+            stamp = {"key": key, "seconds": round(time.monotonic() - start, 1), "settings": dict(self.settings)}
+            path.write_text(json.dumps(stamp), encoding="utf-8")
 
     def _resumed(self, key: str) -> list[tuple[str, ...]]:
         """Return the commands, which replace what is there; training goes on from a last checkpoint of the same key."""
         from spiritlm_pl.runtime.checkpoint import newest_checkpoint
 
         for folder in map(Path, self.run_folders):
-            mark = folder / "stage.key"
+            mark = folder / MARK
             if mark.is_file() and mark.read_text(encoding="utf-8") != key:
                 shutil.rmtree(folder)
             folder.mkdir(parents=True, exist_ok=True)
@@ -118,3 +133,11 @@ class Stage:
             going_on = run_folder and newest_checkpoint(Path(run_folder) / "checkpoints")
             commands.append((*words, *overwriting(words), *(["--ckpt_path=last"] if going_on else [])))
         return commands
+
+
+def stage_keys(stages: Iterable[Stage]) -> dict[str, str]:
+    """Return the key of each stage by its name; each stage must come after those it needs."""
+    keys: dict[str, str] = {}
+    for stage in stages:
+        keys[stage.name] = stage.key(keys)
+    return keys

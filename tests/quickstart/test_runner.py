@@ -1,15 +1,19 @@
 """Stages run once, in order, and are kept; a failure names the stage and its log."""
 
+import json
+import shutil
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from spiritlm_pl.cli.main import guarded
-from spiritlm_pl.quickstart.plan import fit_options
+from spiritlm_pl.quickstart.changes import changes_line
+from spiritlm_pl.quickstart.plan import Variant, fit_options, quickstart_stages
 from spiritlm_pl.quickstart.runner import Runner
-from spiritlm_pl.quickstart.stage import Stage
+from spiritlm_pl.quickstart.stage import STAMPS, Stage, stage_keys
 
 
 def test_a_key_follows_commands_configs_and_parents(tmp_path: Path) -> None:
@@ -77,6 +81,77 @@ def test_an_interrupt_leaves_one_line_that_says_what_is_kept(
     assert told.err.count("\n") == 1 and told.err.endswith("run the same command again\n")
     assert isinstance(shown.file, StringIO) and "stopped" in shown.file.getvalue()
     assert "interrupted" not in shown.file.getvalue()
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, ChildProcessError])
+def test_the_table_ends_its_line_in_a_file(
+    end: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("spiritlm_pl.quickstart.runner.start_server", lambda *modules: None)
+    runner = Runner([Stage(name="one", title="one", commands=())], cores=2)
+
+    def start(*given: object) -> None:
+        raise end
+
+    monkeypatch.setattr(runner, "_start_ready", start)
+    shown = StringIO()
+    with pytest.raises(end):
+        runner.run(Console(file=shown, width=100))
+    assert shown.getvalue().endswith("about 0.5 min \n")
+
+
+def finish(stages: list[Stage], *, with_settings: bool = True, left_out: str = "") -> None:
+    """Leave the stamps of these stages, as finished runs do."""
+    STAMPS.mkdir(parents=True, exist_ok=True)
+    keys = stage_keys(stages)
+    for stage in stages:
+        if stage.name == left_out:
+            continue
+        stamp: dict[str, Any] = {"key": keys[stage.name], "seconds": 1.0}
+        stamp |= {"settings": dict(stage.settings)} if with_settings else {}
+        (STAMPS / f"{stage.name}.json").write_text(json.dumps(stamp))
+
+
+def told(variant: Variant, *settings: Any) -> str:
+    stages = quickstart_stages(variant, *settings)
+    return changes_line(variant, stages, stage_keys(stages))
+
+
+def test_what_is_made_again_for_other_settings_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert told("base", "apt", 1.0, 100) == ""  # nothing is there yet
+    finish(quickstart_stages("base", "apt", 1.0, 100))
+    line = told("base", "apt", 1.0, 150)
+    assert line.startswith("--stories is 150 instead of 100: these stages are made again, and their results replaced: ")
+    assert ": spoken stories; MFCC units (baseline); HuBERT, iteration 1; " in line and "\n" not in line
+    assert "real speech" not in line
+    budget = told("base", "apt", 0.5, 100)
+    assert budget.startswith("--budget is 0.5 instead of 1.0: ") and "spoken stories" not in budget
+    assert told("base", "synthetic", 1.0, 150).startswith("--source is synthetic instead of apt, --stories is 150 instead")
+    # Stages that were made with other settings, on which they do not depend, are not the reason.
+    finish(quickstart_stages("base", "apt", 0.5, 150), left_out="prompts")
+    assert told("base", "synthetic", 0.5, 150).startswith("--source is synthetic instead of apt: ")
+    assert told("expressive", "apt", 0.5, 150) == ""  # shares what is there
+    assert told("expressive", "apt", 0.5, 100).endswith(": spoken stories; MFCC units (baseline); HuBERT, iteration 1.")
+
+
+def test_stages_of_unknown_settings_or_of_a_source_that_is_gone_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    finish(quickstart_stages("base", "apt", 1.0, 100), with_settings=False)  # of an earlier version
+    assert told("base", "apt", 1.0, 150).startswith("Settings or configurations are others than before: these stages")
+    (tmp_path / "debs").mkdir()
+    finish(quickstart_stages("base", "debs", 1.0, 100))
+    (tmp_path / "debs").rmdir()
+    assert told("base", "apt", 1.0, 100).startswith("--source is apt instead of debs: these stages are made again")
+    shutil.rmtree(STAMPS)
+    assert told("base", "apt", 0.5, 100) == ""
+    begun = Path("quickstart/runs/hubert_1/stage.key")
+    begun.parent.mkdir(parents=True)
+    begun.write_text("that of another budget")
+    assert told("base", "apt", 0.5, 100).endswith(": HuBERT, iteration 1.")
 
 
 @pytest.mark.slow

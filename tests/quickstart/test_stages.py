@@ -23,7 +23,7 @@ from spiritlm_pl.quickstart.expressive_report import (
     write_expressive_report,
 )
 from spiritlm_pl.quickstart.plan import Variant, plan_file, quickstart_stages, variables
-from spiritlm_pl.quickstart.report import corpus_title, ending_line, resynthesis_rows, write_report
+from spiritlm_pl.quickstart.report import collapse_line, corpus_title, ending_line, resynthesis_rows, write_report
 from spiritlm_pl.quickstart.run import what_next
 from spiritlm_pl.quickstart.stage import Stage
 from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
@@ -94,7 +94,7 @@ def test_the_variants_share_their_first_stages() -> None:
 
 
 def test_a_change_for_a_source_names_a_stage_and_all_settings_are_known() -> None:
-    known = set(Stage.__dataclass_fields__) - {"name", "configs"}
+    known = set(Stage.__dataclass_fields__) - {"name", "configs", "settings"}
     for variant in VARIANTS:
         plan = plan_file(variant)
         changes = [change for stages in plan["sources"].values() for change in stages.items()]
@@ -136,6 +136,24 @@ def test_answers_that_stop_are_in_the_report(tmp_path: Path, monkeypatch: pytest
         ]
         assert ending_line(name) == "23 of 48 answers to held-out beginnings stopped by themselves."
         assert "| 23 (after 9 tokens) |" in Path(f"quickstart/{name}.md").read_text()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_units_that_collapsed_are_told_of(variant: Variant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("quickstart/reports").mkdir(parents=True)
+    assert collapse_line(variant) == ""
+    write = {"base": write_report, "expressive": write_expressive_report}[variant]
+    other = {name: {"use": 1.0, "tokens_per_second": 5.0, "entropy_bits": 3.0} for name in ("units", "pitches")}
+    for use, told in ((0.04, "The units have collapsed: 4 % of them occur in held-out speech, "), (0.2, ""), (1.0, "")):
+        kinds = other | {"units": {**other["units"], "use": use}}
+        Path("quickstart/reports/units.json").write_text(json.dumps({"hubert": {"codebook_use": use}, "mfcc": {}}))
+        Path("quickstart/reports/codes.json").write_text(json.dumps({"all of them": {"kinds": kinds}}))
+        line = collapse_line(variant)
+        assert line.startswith(told) and bool(line) == bool(told) == ("a larger --budget or more --stories" in line)
+        write("quickstart/report")
+        report = Path("quickstart/report.md").read_text()
+        assert report.startswith(f"{line}\n\n| stage |" if told else "| stage |")
 
 
 def test_the_layer_where_words_are_most_alike_is_in_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
