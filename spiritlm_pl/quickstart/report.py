@@ -239,9 +239,9 @@ def rich_table(rows: list[Row]) -> Table:
 
 def markdown(rows: list[Row], warning: str = "") -> str:
     """Return the table as Markdown, after a warning if there is one."""
-    lines = ["| stage | measure | figure | beside it |", "|---|---|---|---|"]
-    above = [warning, ""] if warning else []
-    return "\n".join([*above, *lines, *(f"| {r.stage} | {r.measure} | {r.value} | {r.baseline} |" for r in rows)]) + "\n"
+    lines = [warning, ""] if warning else []
+    lines += ["| stage | measure | figure | beside it |", "|---|---|---|---|"]
+    return "\n".join([*lines, *(f"| {r.stage} | {r.measure} | {r.value} | {r.baseline} |" for r in rows)]) + "\n"
 
 
 def draw(path: Path) -> None:

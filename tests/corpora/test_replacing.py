@@ -363,7 +363,7 @@ def test_hidden_folders_of_the_user_and_of_another_run_stay(tmp_path: Path, monk
     out = tmp_path / "out"
     mine = out / ".given" / "mine.wav"
     save_wav(mine, NOISE, 16_000)
-    seen = []
+    seen: list[prepare._Gathered] = []
     name_given = prepare._Gathered.name_given
 
     def beside(gathered: prepare._Gathered) -> None:

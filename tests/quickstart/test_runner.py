@@ -128,7 +128,8 @@ def test_what_is_made_again_for_other_settings_is_told(tmp_path: Path, monkeypat
     assert "real speech" not in line
     budget = told("base", "apt", 0.5, 100)
     assert budget.startswith("--budget is 0.5 instead of 1.0: ") and "spoken stories" not in budget
-    assert told("base", "synthetic", 1.0, 150).startswith("--source is synthetic instead of apt, --stories is 150 instead")
+    both = "--source is synthetic instead of apt, --stories is 150 instead of 100: "
+    assert told("base", "synthetic", 1.0, 150).startswith(both)
     # Stages that were made with other settings, on which they do not depend, are not the reason.
     finish(quickstart_stages("base", "apt", 0.5, 150), left_out="prompts")
     assert told("base", "synthetic", 0.5, 150).startswith("--source is synthetic instead of apt: ")

@@ -194,6 +194,20 @@ def test_missing_cut_off_and_changed_objects_are_named(s3, texts: Path) -> None:
         source.check_unchanged()
 
 
+def test_texts_that_change_while_all_are_read_are_refused(s3, tmp_path: Path) -> None:
+    path = tmp_path / "texts" / "a.txt"
+    path.parent.mkdir()
+    path.write_bytes(b"one\ntwo\n")
+    url = s3.upload(path.parent, "texts")
+    changes = {f"{url}/a.txt": fsspec.filesystem("s3").pipe, str(path): lambda _, data: path.write_bytes(data)}
+    for name, change in changes.items():
+        texts = open_source([name], TextOptions()).all_texts(Skipped())
+        assert next(texts)[1] == "one"
+        change(name, b"one\nthree\n")
+        with pytest.raises(ValueError, match=f"text must stay as it is while it is read, but {name} has changed mean"):
+            list(texts)
+
+
 @pytest.mark.slow
 def test_blocks_and_tokenizers_are_those_of_the_disk(s3, texts: Path, units: Path, tmp_path: Path) -> None:
     url = s3.upload(texts, "texts")

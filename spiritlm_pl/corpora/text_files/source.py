@@ -57,13 +57,15 @@ class TextSource:
         """Yield key and text of all documents, one file after the other.
 
         Raises:
-            ValueError: if there is none.
+            FileNotFoundError: if a file is gone at the end.
+            ValueError: if there is none, or a file has changed meanwhile.
         """
         empty = True
         for file in self.files:
             for text in self.texts(Piece(file=file), skipped):
                 empty = False
                 yield text
+        self.check_unchanged()
         if empty:
             self.raise_empty(skipped)
 
