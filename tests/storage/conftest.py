@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 import numpy as np
@@ -35,7 +36,7 @@ class S3:
 
     def _put(self, path: str, data: bytes) -> None:
         headers = {"Content-Type": "application/octet-stream"}  # urllib's own is that of a form
-        with urlopen(Request(self.endpoint + path, data=data, method="PUT", headers=headers), timeout=20):
+        with urlopen(Request(self.endpoint + quote(path), data=data, method="PUT", headers=headers), timeout=20):
             pass
 
     def upload(self, folder: Path, prefix: str) -> str:

@@ -91,6 +91,32 @@ def test_texts_are_those_of_the_disk(s3, texts: Path, pattern: str, options: dic
         assert here == there and here[0] and not here[1]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("odd/a[1].txt", ["a[1]"]),
+        ("odd/what?.txt", ["what?"]),
+        ("odd/star*.txt", ["star*"]),
+        ("odd/b[1]", ["b[1]/in"]),  # a folder
+        ("odd/a[12].txt", ["a1", "a2"]),  # a pattern, since nothing has this name
+        ("odd/[a]1.txt", ["a1"]),
+        ("odd/b?", ["b1/in"]),  # of folders
+        ("odd/**/in.txt", ["b1/in", "b[1]/in"]),
+    ],
+)
+def test_a_name_with_signs_of_patterns_is_that_of_an_object_first(
+    s3, tmp_path: Path, pattern: str, expected: list[str]
+) -> None:
+    names = ("a[1]", "a1", "a2", "what?", "whats", "star*", "starry", "b[1]/in", "b1/in")
+    for name in names:
+        path = tmp_path / "odd" / f"{name}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    url = s3.upload(tmp_path / "odd", "odd").removesuffix("/odd")
+    for root in (tmp_path, url):
+        assert [text for _, text in read(f"{root}/{pattern}")[0]] == expected
+
+
 def test_a_long_object_is_read_in_ranges(s3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_module, "FIRST", 16)
     monkeypatch.setattr(reader_module, "LONGEST", 4096)

@@ -66,16 +66,17 @@ def _matches(pattern: str, name: str) -> Found:
 
 
 def _remote_matches(pattern: RemotePath, name: str) -> Found:
-    """Return the objects of one address or pattern of addresses."""
-    if not has_magic(pattern.url):
+    """Return the objects of one address, or, where nothing has this very name, of a pattern, as on a disk."""
+    if not has_magic(pattern.parts[0]):  # no bucket has such a name
         try:
             return _states(pattern, [pattern.state()])
         except FileNotFoundError:
             pass
         below = pattern.below()
-        if not below:
-            raise _nothing(pattern, name)
-        return _of_folder(pattern, _states(pattern, below))
+        if below:
+            return _of_folder(pattern, _states(pattern, below))
+    if not has_magic(pattern.url):
+        raise _nothing(pattern, name)
     objects, folders = pattern.matches()
     shown = [one for one in objects if not _is_hidden(one.url, pattern.url)]
     found = _states(pattern, shown)
