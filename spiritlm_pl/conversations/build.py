@@ -3,7 +3,6 @@
 Conversations are rendered one by one, and shuffled over all blocks by a hash of their ids and the seed.
 """
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,7 @@ from spiritlm_pl.data.unit_corpus import UnitCorpus, check_named_once, common_la
 from spiritlm_pl.data.unit_index import UnitIndex
 from spiritlm_pl.data.utterances import speech_of
 from spiritlm_pl.runtime.interrupts import interrupts_held
+from spiritlm_pl.runtime.left_over import temporary_folder
 from spiritlm_pl.runtime.lineage import write_note
 from spiritlm_pl.runtime.model_description import TEMPLATES
 from spiritlm_pl.streams import differences
@@ -154,8 +154,6 @@ def build_conversations(
     vocabulary = block_vocabulary(layout, tokenizer, text_tokenizer, [*units], **vocabulary_options)
     check_text_tokenizer(text_tokenizer, vocabulary)
     _check_beside(Path(out), vocabulary)
-    fresh = Path(out) / ".conversations"
-    shutil.rmtree(fresh, ignore_errors=True)
     made: dict[str, Manifest] = {}
     sources = {
         "seed": seed,
@@ -163,7 +161,7 @@ def build_conversations(
         **tokenizer_of([corpus for members in corpora.values() for corpus in members]),
         TEMPLATES: {name: template.to_dict() for name, template in templates.items()},
     }
-    try:
+    with temporary_folder(Path(out) / CONVERSATION) as fresh:
         for split in splits:
             speech = _Speech(corpora[split], vocabulary)
             renderers = {
@@ -188,8 +186,6 @@ def build_conversations(
         with interrupts_held():
             replace_streams(Path(out), fresh, splits, CONVERSATION)
             write_note(out, "build_conversations", [*units, *records])
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     return made
 
 

@@ -5,7 +5,6 @@ The folder that is written is a corpus folder with `conversations-SPLIT.jsonl` f
 
 import json
 import re
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -28,12 +27,12 @@ from spiritlm_pl.corpora.replacing import check_corpus, claim_audio
 from spiritlm_pl.corpora.splitting import assign_splits, check_fractions, split_of_part
 from spiritlm_pl.corpora.text_files.finding import find_files
 from spiritlm_pl.corpora.text_files.skipped import Skipped
+from spiritlm_pl.runtime.left_over import temporary_folder
 from spiritlm_pl.storage.places import is_url
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 UNHEARD = "conversation whose audio cannot be used ({})"
 GIVEN = "given"  # folder for audio whose bytes stand in the source
-UNNAMED = ".given"  # where it lies until all is read, as an interrupted run leaves it to the next one
 SUFFIXES = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff\xfb": ".mp3"}
 
 
@@ -42,6 +41,7 @@ class _Gathered:
     """Conversations that were read, and the utterances of their audio."""
 
     out: Path
+    unnamed: Path  # where audio whose bytes stand in the source lies until all is read
     root: Path | None
     conversations: dict[str, Conversation] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
@@ -98,8 +98,7 @@ class _Gathered:
 
     def _given(self, name: str, content: bytes) -> Path:
         suffix = next((suffix for mark, suffix in SUFFIXES.items() if content.startswith(mark)), ".wav")
-        path = self.out / UNNAMED / (short_name(plain_name(name)) + suffix)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = self.unnamed / (short_name(plain_name(name)) + suffix)
         path.write_bytes(content)
         self.given.add(path)
         return path
@@ -152,6 +151,34 @@ def _split_of(names: Sequence[str], gathered: _Gathered, fractions: tuple[float,
     return {name: drawn[gathered.contents[name]] for name in names}
 
 
+def _read(source: Sequence[str], task: str | None, gathered: _Gathered, skipped: Skipped) -> None:
+    """Read all conversations of a source.
+
+    Raises:
+        FileNotFoundError: if a file of the source is missing.
+        ValueError: if no conversation can be used.
+    """
+    console = Console(stderr=True)
+    for file in track(
+        find_files(source, "source"), "reading", console=console, transient=True, disable=not console.is_terminal
+    ):
+        path = Path(str(file.path))
+        for place, values in rows_of(file, skipped):
+            try:
+                turns = turns_of(values, task)
+                name = plain_name(str(values.get("id") or f"{path.stem}-{place.rpartition(':')[2]}"))
+                # Rows of a task with the same words stay together, as utterances of one sentence do in a corpus.
+                said = "" if task is None else " ".join(transcript_of(values).casefold().split())
+                part = values.get("split")
+                gathered.add(name, place, turns, path.parent, said, part if isinstance(part, str) else "")
+            except (ValueError, TypeError) as error:
+                skipped.add(" ".join(str(error).split()), place)
+    if not gathered.conversations:
+        raise ValueError(
+            "source must hold conversations, but none can be used: " + ("; ".join(skipped.lines()) or "empty")
+        )
+
+
 def prepare_conversations(
     source: Sequence[str],
     out: str | Path,
@@ -197,29 +224,10 @@ def prepare_conversations(
     check_corpus(out, **description, overwrite=overwrite)
     if root is not None and not root.is_dir():
         raise FileNotFoundError(f"audio_root must be a folder, but {audio_root} is none")
-    gathered = _Gathered(out, root)
-    shutil.rmtree(out / UNNAMED, ignore_errors=True)  # of an interrupted run
-    console = Console(stderr=True)
-    for file in track(
-        find_files(source, "source"), "reading", console=console, transient=True, disable=not console.is_terminal
-    ):
-        path = Path(str(file.path))
-        for place, values in rows_of(file, skipped):
-            try:
-                turns = turns_of(values, task)
-                name = plain_name(str(values.get("id") or f"{path.stem}-{place.rpartition(':')[2]}"))
-                # Rows of a task with the same words stay together, as utterances of one sentence do in a corpus.
-                said = "" if task is None else " ".join(transcript_of(values).casefold().split())
-                part = values.get("split")
-                gathered.add(name, place, turns, path.parent, said, part if isinstance(part, str) else "")
-            except (ValueError, TypeError) as error:
-                skipped.add(" ".join(str(error).split()), place)
-    if not gathered.conversations:
-        raise ValueError(
-            "source must hold conversations, but none can be used: " + ("; ".join(skipped.lines()) or "empty")
-        )
-    gathered.name_given()
-    shutil.rmtree(out / UNNAMED, ignore_errors=True)
+    with temporary_folder(out / GIVEN) as unnamed:
+        gathered = _Gathered(out, unnamed, root)
+        _read(source, task, gathered, skipped)
+        gathered.name_given()
     spoken = gathered.spoken()
     rules = Rules(max_duration=max_duration, min_sample_rate=min_sample_rate)
     with replaced_corpus(out):

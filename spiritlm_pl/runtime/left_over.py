@@ -29,12 +29,20 @@ def temporary_path(path: Path) -> Path:
 def temporary_folder(path: Path) -> Iterator[Path]:
     """Give a hidden folder beside a path, for what will have this path, and remove it at the end.
 
-    Those of killed processes are removed, too.
+    Those of killed processes are removed, too. Folders above it that are missing are created; they stay if they hold
+    anything at the end.
     """
+    above = [one for one in (path.parent, *path.parent.parents) if not one.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
     remove_left_over(path.parent, path.name)
     prefix = f".{path.name}.{this_machine()}-{os.getpid()}."
-    with TemporaryDirectory(dir=path.parent, prefix=prefix, suffix=ENDING) as folder:
-        yield Path(folder)
+    try:
+        with TemporaryDirectory(dir=path.parent, prefix=prefix, suffix=ENDING) as folder:
+            yield Path(folder)
+    finally:
+        with suppress(OSError):  # one that holds something stays, and those above it
+            for one in above:
+                one.rmdir()
 
 
 def remove_left_over(folder: Path, name: str | None = None) -> None:

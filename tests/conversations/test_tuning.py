@@ -145,9 +145,13 @@ def test_tasks_and_records_become_blocks(model, units, tmp_path, capsys):
     ]
     (records / "conversations-train.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\nnonsense\n")
     out = tmp_path / "blocks"
+    mine = out / ".conversations" / "mine"
+    mine.parent.mkdir(parents=True)
+    mine.touch()
     build_conversations(
         [str(units)], str(model), str(out), records=[str(records)], tasks=["asr", "tts", "intent"], block_tokens=300
     )
+    assert mine.is_file() and {path.name for path in out.glob(".*")} == {".conversations"}
     told = capsys.readouterr().out
     for line in (
         "2 x utterance without what",  # both kinds that need a transcript are told apart

@@ -15,6 +15,7 @@ from spiritlm_pl.cli.prepare.conversations import conversations
 from spiritlm_pl.cli.prepare.general import folder, lhotse_manifest, lhotse_recipe
 from spiritlm_pl.cli.prepare.published import emov_db, expresso
 from spiritlm_pl.cli.prepare.synthetic import stories, styles, text
+from spiritlm_pl.conversations import prepare
 from spiritlm_pl.corpora.audio import save_wav
 from spiritlm_pl.corpora.manifest import INFO_FILE, SPLITS, load_cuts, read_info, save_corpus
 from spiritlm_pl.corpora.replacing import AUDIO_LIST, check_same_settings
@@ -339,17 +340,44 @@ def test_a_file_with_the_name_of_audio_that_stands_in_the_source_stays(tmp_path:
         assert Path(cut.recording.sources[0].source).name == "a-0%2.wav"
 
 
-def test_audio_of_conversations_whose_reading_was_interrupted_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("end", [KeyboardInterrupt, ValueError("source must be readable"), MemoryError])
+def test_audio_of_conversations_whose_reading_ended_early_leaves_nothing(
+    end: type[BaseException] | ValueError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out"
+    out = tmp_path / "new" / "out"
+
+    def ended(gathered: object) -> None:
+        assert len([*out.rglob("*.wav")]) == 1
+        raise end
+
     with monkeypatch.context() as patch:
-        patch.setattr("spiritlm_pl.conversations.prepare._Gathered.name_given", lambda gathered: interrupt())
-        with pytest.raises(KeyboardInterrupt):
+        patch.setattr("spiritlm_pl.conversations.prepare._Gathered.name_given", ended)
+        with pytest.raises(end if isinstance(end, type) else type(end)):
             chat(told_chat(tmp_path, 16_000, "a"), str(out), num_jobs=1)
-    assert len([*out.rglob("*.wav")]) == 1
+    assert not out.parent.exists()
     chat(told_chat(tmp_path, 16_000, "b"), str(out), num_jobs=1)
-    assert {path.name for path in audio_of(out)} == {"b-0.wav"} and not (out / ".given").exists()
+    assert {path.name for path in audio_of(out)} == {"b-0.wav"} and not [*out.glob(".*.tmp")]
+
+
+def test_hidden_folders_of_the_user_and_of_another_run_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    mine = out / ".given" / "mine.wav"
+    save_wav(mine, NOISE, 16_000)
+    seen = []
+    name_given = prepare._Gathered.name_given
+
+    def beside(gathered: prepare._Gathered) -> None:
+        if not seen:  # another run of the same folder begins and ends, while this one has read its audio
+            seen.append(gathered)
+            (tmp_path / "other").mkdir()
+            chat(told_chat(tmp_path / "other", 16_000, "other"), str(out), num_jobs=1, overwrite=True)
+        name_given(gathered)
+
+    monkeypatch.setattr(prepare._Gathered, "name_given", beside)
+    chat(told_chat(tmp_path, 16_000), str(out), num_jobs=1, overwrite=True)
+    assert seen and mine.is_file()
+    mine.unlink()
+    assert {path.name for path in audio_of(out)} == {"a-0.wav"}
 
 
 @pytest.mark.parametrize("linked", ["out", "out/audio"])

@@ -64,6 +64,16 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(
     assert str(os.getpid()) in temporary_path(tmp_path / "d").name
 
 
+def test_folders_above_that_were_missing_stay_if_they_hold_something(tmp_path: Path) -> None:
+    for kept in (False, True):
+        with pytest.raises(ValueError, match="early"), temporary_folder(tmp_path / "a" / "b" / "model") as new:
+            (new / "weights").touch()
+            if kept:
+                (tmp_path / "a" / "mine").touch()
+            raise ValueError("early")
+        assert [path.name for path in tmp_path.rglob("*")] == (["a", "mine"] if kept else [])
+
+
 def test_what_another_container_with_the_name_of_this_machine_writes_stays(tmp_path: Path) -> None:
     try:
         subprocess.run([*ANOTHER_CONTAINER, "true"], check=True, capture_output=True)

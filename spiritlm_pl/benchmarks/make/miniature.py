@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from spiritlm_pl.benchmarks.make.treatments import Joined, Treatment
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, save_wav, to_int16
 from spiritlm_pl.corpora.synthetic.espeak import Voice
 from spiritlm_pl.corpora.synthetic.spoken import SYNTHESIZER
+from spiritlm_pl.runtime.left_over import temporary_folder
 from spiritlm_pl.runtime.parallel import parallel_map
 from spiritlm_pl.runtime.provenance import code_version
 
@@ -152,18 +152,13 @@ def _staged(out: Path, entries: Sequence[str]) -> Iterator[Path]:
     for entry in entries:
         if (out / entry).exists():
             raise FileExistsError(f"out must be without {entry}, but {out} has it: remove it or choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    folder = out / f".unfinished-{entries[0]}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
     try:
-        yield folder
-        for made in sorted(folder.iterdir()):
-            made.rename(out / made.name)
+        with temporary_folder(out / entries[0]) as folder:
+            yield folder
+            for made in sorted(folder.iterdir()):
+                made.rename(out / made.name)
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt("nothing was written, run the same command again") from interrupt
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _speak(folder: Path, recordings: Sequence[Recording], num_jobs: int | None) -> list[str]:
