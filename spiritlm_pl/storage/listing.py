@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from spiritlm_pl.storage.connection import Connection
@@ -90,7 +91,21 @@ def _url(connection: Connection, name: str) -> str:
 
 
 def _listed(url: str, state: Mapping[str, Any]) -> Listed:
+    """Take the size and the mark of an object from what a store tells of it.
+
+    Raises:
+        ValueError: if the store tells no size, or neither a version nor a time, so that a change would not be seen.
+    """
     large: Any = state.get("lfs") or {}  # Hugging Face's, with a checksum of its own
     known = {**state, **(large if isinstance(large, Mapping) else {"sha256": getattr(large, "sha256", None)})}
-    version = next((str(known[name]).strip('"') for name in (*VERSIONS, *TIMES) if known.get(name)), "")
+    version = next((str(known[name]).strip('"') for name in VERSIONS if known.get(name)), None)
+    if version is None:
+        version = next((_time(known[name]) for name in TIMES if known.get(name)), None)
+    if version is None or state.get("size") is None:
+        raise ValueError("the store tells no size or no version of it, a change would not be seen: copy it to a disk")
     return Listed(url, int(state["size"]), version)
+
+
+def _time(value: object) -> str:
+    """Return a time as seconds, since some stores list it in another form than they tell it of one object."""
+    return str(value.timestamp() if isinstance(value, datetime) else value)

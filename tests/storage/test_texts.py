@@ -6,6 +6,7 @@ import json
 import lzma
 import pickle
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pyarrow as pa
@@ -206,6 +207,27 @@ def test_texts_that_change_while_all_are_read_are_refused(s3, tmp_path: Path) ->
         change(name, b"one\nthree\n")
         with pytest.raises(ValueError, match=f"text must stay as it is while it is read, but {name} has changed mean"):
             list(texts)
+
+
+def test_a_time_is_the_same_mark_in_a_listing_and_of_one_object() -> None:
+    files = fsspec.filesystem("memory")  # it lists times as numbers, and tells them of one object as dates
+    files.pipe("/marks/d/x.txt", b"a text")
+    source = open_source(["memory://marks/d"], TextOptions())
+    source.check_unchanged()
+    files.pipe("/marks/d/x.txt", b"a word")
+    with pytest.raises(ValueError, match="but memory://marks/d/x.txt has changed meanwhile"):
+        source.check_unchanged()
+
+
+@pytest.mark.parametrize("state", [{"size": 3}, {"size": None, "ETag": "1"}])
+def test_objects_without_a_mark_or_a_size_are_refused(state: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    files = fsspec.filesystem("memory")
+    files.pipe("/bare/x.txt", b"abc")
+    monkeypatch.setattr(type(files), "info", lambda self, path, **options: {"name": path, "type": "file", **state})
+    with pytest.raises(
+        OSError, match="memory://bare/x.txt must be readable, but is not: the store tells no size or no v"
+    ):
+        find_files(["memory://bare/x.txt"])
 
 
 @pytest.mark.slow
