@@ -31,6 +31,7 @@ from spiritlm_pl.corpora.layout import INFO_FILE as INFO_FILE
 from spiritlm_pl.corpora.layout import SKIPPED_FILE as SKIPPED_FILE
 from spiritlm_pl.corpora.layout import SPLITS as SPLITS
 from spiritlm_pl.corpora.layout import read_info as read_info
+from spiritlm_pl.runtime.found import lacks
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
 UNKNOWN_SPEAKER = "unknown"
@@ -80,9 +81,7 @@ def checked_path(folder: str | Path, split: str) -> Path:
     """
     path = cuts_path(folder, split)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"corpus must be a folder of `spiritlm prepare` with {path.name}, but is {folder} instead"
-        )
+        raise FileNotFoundError(f"corpus must be a folder of `spiritlm prepare` with {path.name}, but {lacks(folder)}")
     if not (Path(folder) / INFO_FILE).is_file():
         raise FileNotFoundError(
             f"corpus must be finished, but {folder} has no {INFO_FILE}: run the interrupted `spiritlm prepare` again"
