@@ -18,14 +18,9 @@ from spiritlm_pl.alignment.contract import Aligner, check_length
 from spiritlm_pl.alignment.outcomes import Outcome, OutcomeFile
 from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.audio import AudioError, load_waveform
-from spiritlm_pl.corpora.layout import (
-    ALIGNED,
-    ALIGNMENT_FILE,
-    FROM_PREPARE,
-    UNALIGNED_FILE,
-    aligned_by_prepare,
-    read_info,
-)
+from spiritlm_pl.corpora.layout import ALIGNED, FROM_PREPARE, aligned_by_prepare, read_info
+from spiritlm_pl.corpora.layout import ALIGNMENT_FILE as REPORT_FILE
+from spiritlm_pl.corpora.layout import UNALIGNED_FILE as UNALIGNED_FILE
 from spiritlm_pl.corpora.manifest import (
     SPLITS,
     checked_path,
@@ -199,7 +194,7 @@ def align_corpus(
         "words": work.num_words,
         "code_version": code_version(),
     }
-    with atomic_path(corpus / ALIGNMENT_FILE) as path:
+    with atomic_path(corpus / REPORT_FILE) as path:
         path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     write_info(corpus, {**info, ALIGNED: report[ALIGNED]})
     cache.unlink()

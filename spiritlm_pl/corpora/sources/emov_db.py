@@ -66,7 +66,7 @@ def read_emov_db(
         ValueError: if the latter holds no sentences.
     """
     root = Path(corpus_dir)
-    paths = audio_files(root, "corpus_dir", written)
+    paths = audio_files(root, written, "corpus_dir")
     sentences = read_prompts(prompts or root / PROMPTS)
     utterances, skipped = [], []
     for path in paths:

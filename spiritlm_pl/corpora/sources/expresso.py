@@ -119,7 +119,7 @@ def read_expresso(corpus_dir: str | Path, longest_piece: float) -> tuple[dict[st
     root = Path(corpus_dir)
     for folder in (root, root / AUDIO):
         check_folder(folder, "corpus_dir", f"folder with {AUDIO}, as Expresso is unpacked")
-    paths = {path.stem: path for path in audio_files(root / AUDIO, "corpus_dir")}
+    paths = {path.stem: path for path in audio_files(root / AUDIO, argument="corpus_dir")}
     texts = dict(read_rows(root / TRANSCRIPTS))
     segments = {key: read_spans(rest) for key, rest in read_rows(root / SEGMENTS)}
     utterances: dict[str, list[Utterance]] = {split: [] for split in SPLITS}

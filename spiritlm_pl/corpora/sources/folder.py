@@ -16,13 +16,13 @@ TEXT_SUFFIXES = (".txt", ".lab", ".normalized.txt")  # in order of preference; c
 _SAMPLE_RANGE = re.compile(r"\s*0\s+\d{4,}\s+(?=[^\W\d])")  # stands before the words of a TIMIT transcript
 
 
-def audio_files(folder: str | Path, argument: str, written: Collection[Path] = ()) -> list[Path]:
+def audio_files(folder: str | Path, written: Collection[Path] = (), argument: str = "folder") -> list[Path]:
     """Return the audio files of a folder at any depth, in linked folders as well, sorted by path.
 
     Args:
         folder: path of the folder.
-        argument: name of the argument that gives the folder, for errors.
         written: resolved paths of files to leave out.
+        argument: name of the argument that gives the folder, for errors.
 
     Raises:
         FileNotFoundError: if there is no such folder, or no audio in it.
@@ -42,7 +42,7 @@ def audio_files(folder: str | Path, argument: str, written: Collection[Path] = (
 
 
 def read_folder(
-    audio: str | Path, language: str = "en", speaker_level: int | None = None, written: Collection[Path] = ()
+    folder: str | Path, language: str = "en", speaker_level: int | None = None, written: Collection[Path] = ()
 ) -> tuple[list[Utterance], list[Skipped]]:
     """Read the audio files of a folder at any depth, each with the text file of the same name.
 
@@ -51,9 +51,9 @@ def read_folder(
     transcript is no part of the text.
 
     Args:
-        audio: path of the folder.
+        folder: path of the folder.
         language: language of all transcripts.
-        speaker_level: level of the folder below `audio` that names the speaker, 0 for the first; None if all files are
+        speaker_level: level of the folder below `folder` that names the speaker, 0 for the first; None if all files are
             of one speaker.
         written: resolved paths of audio that an earlier run has written there, which is left out.
 
@@ -66,10 +66,10 @@ def read_folder(
         NotADirectoryError: if it is a file.
         ValueError: if `speaker_level` is below 0.
     """
-    folder = Path(audio)
+    folder = Path(folder)
     if speaker_level is not None and speaker_level < 0:
         raise ValueError(f"speaker_level must be at least 0, but is {speaker_level} instead")
-    heard_at = audio_files(folder, "audio", written)
+    heard_at = audio_files(folder, written, "audio")
     texts = _text_files(folder)
     files = [(path, texts.get(_stem(path))) for path in heard_at]
     heard = {_stem(path) for path, _ in files}
