@@ -19,6 +19,7 @@ from torch.nn.functional import layer_norm
 
 from spiritlm_pl.corpora.audio import SAMPLE_RATE
 from spiritlm_pl.runtime.foreign_models import UNREADABLE
+from spiritlm_pl.runtime.found import lacks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +104,7 @@ def _read_json(folder: Path, *names: str, required: bool = False) -> dict[str, A
                 return content
             raise ValueError(f"{path} must be a JSON object, but is {type(content).__name__} instead")
     if required:
-        raise ValueError(f"CTC checkpoint must be a folder with {names[0]}, but is {folder} instead")
+        raise ValueError(f"CTC checkpoint must be a folder with {names[0]}, but {lacks(folder)}")
     return {}
 
 

@@ -19,6 +19,7 @@ from spiritlm_pl.alignment.ctm import read_ctm
 from spiritlm_pl.alignment.textgrid import textgrid_alignment
 from spiritlm_pl.corpora.files import files_below
 from spiritlm_pl.corpora.word_times import AlignedWord, AlignmentError, spoken_times
+from spiritlm_pl.runtime.found import check_folder, found_at
 from spiritlm_pl.runtime.opens_for_itself import OpensForItself
 
 
@@ -104,8 +105,7 @@ class TextGridAligner(OpensForItself):
 
     def __post_init__(self) -> None:
         """Check that the folder exists."""
-        if not Path(self.folder).is_dir():
-            raise FileNotFoundError(f"folder must be a folder of TextGrid files, but is {self.folder} instead")
+        check_folder(self.folder, "source", "folder of TextGrid files")
 
     def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:
         """Look up the times of the words; see `Aligner.align`."""
@@ -162,7 +162,10 @@ class CTMAligner(OpensForItself):
     english_only: bool = False
 
     def __post_init__(self) -> None:
-        """Read the files, so that damaged ones are reported before work begins."""
+        """Read the files, so that missing and damaged ones are reported before work begins."""
+        for argument, path in (("source", self.words), ("phone_source", self.phones)):
+            if path is not None and not Path(path).is_file():
+                raise FileNotFoundError(f"{argument} must be a CTM file, but {found_at(path)}")
         _ = self._words, self._phones
 
     def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:

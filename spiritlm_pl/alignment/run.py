@@ -18,6 +18,9 @@ from spiritlm_pl.alignment.contract import Aligner, check_length
 from spiritlm_pl.alignment.outcomes import Outcome, OutcomeFile
 from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.audio import AudioError, load_waveform
+from spiritlm_pl.corpora.layout import ALIGNED, FROM_PREPARE, aligned_by_prepare, read_info
+from spiritlm_pl.corpora.layout import ALIGNMENT_FILE as REPORT_FILE
+from spiritlm_pl.corpora.layout import UNALIGNED_FILE as UNALIGNED_FILE
 from spiritlm_pl.corpora.manifest import (
     SPLITS,
     checked_path,
@@ -25,6 +28,7 @@ from spiritlm_pl.corpora.manifest import (
     with_alignment,
     word_alignment,
     write_cuts,
+    write_info,
     write_jsonl,
 )
 from spiritlm_pl.corpora.text.transcripts import is_english, unreadable, written_tokens
@@ -34,8 +38,6 @@ from spiritlm_pl.runtime.parallel import parallel_map
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
 CACHE_FILE = ".alignment.jsonl"
-UNALIGNED_FILE = "unaligned.jsonl"
-REPORT_FILE = "alignment.json"
 
 
 @dataclass(frozen=True)
@@ -152,8 +154,8 @@ def align_corpus(
         num_jobs: number of processes; None for one per core. An aligner that needs no audio has one.
 
     Returns:
-        The contents of `alignment.json`: method, settings, counts of aligned and unaligned cuts and of words, code
-            version.
+        The contents of `alignment.json`: method, settings, counts of aligned and unaligned cuts and of words, how many
+            cuts have the times of `spiritlm prepare`, code version. `corpus.json` counts the aligned cuts, too.
 
     Raises:
         FileNotFoundError: if the folder is no corpus.
@@ -163,6 +165,8 @@ def align_corpus(
     cache = corpus / CACHE_FILE
     for split in SPLITS:
         checked_path(corpus, split)
+    info = read_info(corpus) or {}
+    from_prepare = 0 if overwrite else aligned_by_prepare(corpus)
     # Files of times may have changed since the last run.
     with OutcomeFile(cache, earlier=aligner.needs_audio) as outcomes:
         work = _Alignment(corpus, aligner, overwrite, outcomes)
@@ -183,7 +187,8 @@ def align_corpus(
     report = {
         "method": aligner.name,
         "settings": work.settings,
-        "aligned": total - len(failed),
+        ALIGNED: total - len(failed),
+        FROM_PREPARE: from_prepare,
         "newly_aligned": todo - len(failed),
         "unaligned": len(failed),
         "words": work.num_words,
@@ -191,6 +196,7 @@ def align_corpus(
     }
     with atomic_path(corpus / REPORT_FILE) as path:
         path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_info(corpus, {**info, ALIGNED: report[ALIGNED]})
     cache.unlink()
     return report
 

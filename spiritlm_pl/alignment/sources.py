@@ -15,6 +15,7 @@ from spiritlm_pl.corpora.sources.lhotse_manifests import read_manifests
 from spiritlm_pl.corpora.sources.lhotse_source import CutUtterance, pieces_of
 from spiritlm_pl.corpora.word_times import AlignmentError, spoken_times
 from spiritlm_pl.registry import find
+from spiritlm_pl.runtime.found import found_at
 from spiritlm_pl.runtime.opens_for_itself import OpensForItself
 
 
@@ -37,7 +38,7 @@ class LhotseAligner(OpensForItself):
     def __post_init__(self) -> None:
         """Check that the manifest exists."""
         if not Path(self.path).is_file():
-            raise FileNotFoundError(f"source must be a manifest of cuts, but {self.path} is missing instead")
+            raise FileNotFoundError(f"source must be a manifest of cuts, but {found_at(self.path)}")
 
     def align(self, cut_id: str, waveform: Tensor | None, words: Sequence[str], language: str = "en") -> Aligned:
         """Look up the times of the words; see `Aligner.align`."""

@@ -48,6 +48,8 @@ class HelpFormatter(DefaultHelpFormatter):
             shown.metavar = METAVARS[hint]
         elif get_origin(hint) is Literal:
             shown.metavar = "{" + ",".join(map(str, get_args(hint))) + "}"
+        if not action.option_strings and action.nargs is None and shown.metavar != (name := shown_name(action)):
+            return f"{name}  {shown.metavar}"  # the name as in the usage, and how its value is written
         return super()._format_action_invocation(shown)
 
     def _get_help_string(self, action: Action) -> str:

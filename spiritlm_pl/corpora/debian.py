@@ -16,6 +16,8 @@ import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from spiritlm_pl.runtime.found import found_at
+
 _MAGIC = b"!<arch>\n"
 _HEADER = 60
 _DAMAGE = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError)
@@ -86,7 +88,10 @@ def package_files(names: list[str], source: Path | None, option: str = "source")
         else:
             packages = find_packages(names, package_folder(source))
         if len(packages) < len(names):
-            raise PackageError(f"{option} must be a folder with {' and '.join(names)} (.deb), but is {source} instead")
+            assert source is not None  # what was fetched is complete
+            rule = f"{option} must be a folder with {' and '.join(names)} (.deb)"
+            folder_found = package_folder(source).is_dir()
+            raise PackageError(f"{rule}, but " + (f"{source} has not all" if folder_found else found_at(source)))
         archives = [read_package(path) for path in packages]
     return {name: data for archive in archives for name, data in archive.items()}
 

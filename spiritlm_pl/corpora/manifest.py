@@ -3,6 +3,7 @@
     <corpus>/cuts_{train,validation,test}.jsonl.gz   lhotse cuts, one utterance each
     <corpus>/corpus.json                             name, source, licence, counts, arguments, code version
     <corpus>/skipped.jsonl                           utterances that were left out, with the reasons
+    <corpus>/alignment.json, unaligned.jsonl         what `spiritlm align` has done, and utterances without times
     <corpus>/audio/                                  audio that was made or converted, by relative paths
 
 A cut has one supervision with the text, the speaker and, once aligned, the times of words (and phones) in
@@ -25,10 +26,12 @@ from lhotse.supervision import AlignmentItem
 from lhotse.utils import fastcopy
 
 from spiritlm_pl.contracts.skipped import Skipped
+from spiritlm_pl.corpora.layout import ALIGNED, ALIGNMENT_FILE, UNALIGNED_FILE
 from spiritlm_pl.corpora.layout import INFO_FILE as INFO_FILE
 from spiritlm_pl.corpora.layout import SKIPPED_FILE as SKIPPED_FILE
 from spiritlm_pl.corpora.layout import SPLITS as SPLITS
 from spiritlm_pl.corpora.layout import read_info as read_info
+from spiritlm_pl.runtime.found import lacks
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
 UNKNOWN_SPEAKER = "unknown"
@@ -78,9 +81,7 @@ def checked_path(folder: str | Path, split: str) -> Path:
     """
     path = cuts_path(folder, split)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"corpus must be a folder of `spiritlm prepare` with {path.name}, but is {folder} instead"
-        )
+        raise FileNotFoundError(f"corpus must be a folder of `spiritlm prepare` with {path.name}, but {lacks(folder)}")
     if not (Path(folder) / INFO_FILE).is_file():
         raise FileNotFoundError(
             f"corpus must be finished, but {folder} has no {INFO_FILE}: run the interrupted `spiritlm prepare` again"
@@ -180,6 +181,8 @@ def save_corpus(
 ) -> dict[str, Any]:
     """Write a corpus folder; `corpus.json` is written last, so a folder that has it is complete.
 
+    Reports of `spiritlm align` on a corpus that is replaced are removed.
+
     Args:
         folder: path of the corpus folder, created if missing.
         cuts: cuts by split name; splits that are left out are written empty.
@@ -194,7 +197,8 @@ def save_corpus(
     """
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
-    (root / INFO_FILE).unlink(missing_ok=True)
+    for stale in (INFO_FILE, ALIGNMENT_FILE, UNALIGNED_FILE):
+        (root / stale).unlink(missing_ok=True)
     left_out = list(skipped)
     write_jsonl(root / SKIPPED_FILE, left_out)
     counts, seconds, aligned = {}, {}, 0
@@ -209,14 +213,19 @@ def save_corpus(
         "licence": licence,
         "utterances": counts,
         "seconds": seconds,
-        "aligned": aligned,
+        ALIGNED: aligned,
         "skipped": len(left_out),
         "arguments": dict(arguments or {}),
         "code_version": code_version(),
     }
-    with atomic_path(root / INFO_FILE) as path:
-        path.write_text(json.dumps(info, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    write_info(root, info)
     return info
+
+
+def write_info(folder: str | Path, info: Mapping[str, Any]) -> None:
+    """Write `corpus.json` of a corpus folder."""
+    with atomic_path(Path(folder) / INFO_FILE) as path:
+        path.write_text(json.dumps(info, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
 
 
 @contextmanager

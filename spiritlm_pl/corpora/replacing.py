@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from spiritlm_pl.corpora.layout import SPLITS, read_info
+from spiritlm_pl.corpora.layout import SPLITS, aligned_later, read_info
 from spiritlm_pl.runtime.provenance import atomic_path
 
 AUDIO_LIST = ".audio.json"
@@ -42,7 +42,7 @@ def check_same_settings(folder: str | Path, made: Mapping[str, Any], wanted: Map
 
 
 def check_corpus(folder: str | Path, source: str, arguments: Mapping[str, Any], overwrite: bool) -> None:
-    """Refuse to replace a complete corpus that was made of something else or with other settings.
+    """Refuse to replace a complete corpus that was made of something else or with other settings, or aligned since.
 
     Args:
         folder: path of the corpus folder that is to be written.
@@ -51,7 +51,8 @@ def check_corpus(folder: str | Path, source: str, arguments: Mapping[str, Any], 
         overwrite: whether to replace a corpus all the same.
 
     Raises:
-        ValueError: if the path is no folder; if a setting differs, without `overwrite`.
+        ValueError: if the path is no folder; if a setting differs, or word times of `spiritlm align` would be lost,
+            without `overwrite`.
     """
     if Path(folder).exists() and not Path(folder).is_dir():
         raise ValueError(f"out must be a folder, but {folder} is a file")
@@ -59,6 +60,11 @@ def check_corpus(folder: str | Path, source: str, arguments: Mapping[str, Any], 
     if info is not None:
         made = {"source": info.get("source"), **info.get("arguments", {})}
         check_same_settings(folder, made, {"source": source, **arguments})
+        if lost := aligned_later(folder):
+            raise ValueError(
+                f"out must be a new folder, or one without word times of `spiritlm align`, but {folder} has those of "
+                f"{lost} utterances, which would be lost: choose another folder, or replace it with --overwrite"
+            )
 
 
 def own_audio(folder: str | Path) -> set[Path]:

@@ -26,6 +26,7 @@ from torchmetrics.functional.text import char_error_rate, word_error_rate
 
 from spiritlm_pl.corpora.audio import to_int16
 from spiritlm_pl.corpora.text.transcripts import spoken_form
+from spiritlm_pl.runtime.found import lacks
 
 SAMPLE_RATE = 16_000
 WHISPER_WEIGHTS = {"cpu": "int8", "cuda": "float16"}  # number format of its weights by kind of device
@@ -239,7 +240,7 @@ def check_whisper(folder: str | Path) -> None:
         ValueError: if the folder does not exist.
     """
     if not Path(folder).is_dir():
-        raise ValueError(f"whisper must be a folder with a faster-whisper model, but is {folder} instead")
+        raise ValueError(f"whisper must be a folder with a faster-whisper model, but {lacks(folder)}")
     if find_spec("faster_whisper") is None:
         raise ModuleNotFoundError('whisper needs faster-whisper: pip install "spiritlm-pl[whisper]"')
 

@@ -17,6 +17,7 @@ from spiritlm_pl.evaluation.classifiers import load_classifier
 from spiritlm_pl.runtime.checkpoint import CONFIG_FILE
 from spiritlm_pl.runtime.checksums import read_object
 from spiritlm_pl.runtime.foreign_models import UNREADABLE
+from spiritlm_pl.runtime.found import lacks
 from spiritlm_pl.vocoder.mel import LogMel
 
 SHORTEST = 0.5  # seconds; shorter waveforms are repeated, since x-vector heads need some frames
@@ -108,7 +109,7 @@ def load_voice_encoder(argument: str, folder: str | Path, device: str | torch.de
     """
     path = Path(folder) / CONFIG_FILE
     if not path.is_file():
-        raise ValueError(f"{argument} must be a folder with {CONFIG_FILE}, but is {folder} instead")
+        raise ValueError(f"{argument} must be a folder with {CONFIG_FILE}, but {lacks(folder)}")
     if "stage" in read_object(path):
         return load_classifier(argument, folder, "speaker", str(device))
     return SpeakerEmbedding(folder, device)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from spiritlm_pl.registry import check_trusted, load_path, path_of
 from spiritlm_pl.runtime.checksums import check_plain, checked, read_object, recorded, values_of
+from spiritlm_pl.runtime.found import lacks
 from spiritlm_pl.runtime.older_names import todays_name
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
@@ -94,7 +95,7 @@ def read_config(folder: str | Path, stage: str) -> dict[str, Any]:
     """
     path = Path(folder) / CONFIG_FILE
     if not path.is_file():
-        raise ValueError(f"checkpoint must be a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, but is {folder} instead")
+        raise ValueError(f"checkpoint must be a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, but {lacks(folder)}")
     description = read_object(path)
     if description.get("stage") != stage:
         raise ValueError(

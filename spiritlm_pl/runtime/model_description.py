@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from spiritlm_pl.runtime.checksums import read_object, values_of
+from spiritlm_pl.runtime.found import lacks
 from spiritlm_pl.vocabulary import Vocabulary
 
 DESCRIPTION_FILE = "spiritlm.json"
@@ -22,7 +23,7 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / DESCRIPTION_FILE
     if not path.is_file():
-        raise ValueError(f"language model must be a folder with {DESCRIPTION_FILE}, but is {folder} instead")
+        raise ValueError(f"language model must be a folder with {DESCRIPTION_FILE}, but {lacks(folder)}")
     description = read_object(path)
     if description.get("stage") == ADAPTER_STAGE:
         raise ValueError(

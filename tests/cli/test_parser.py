@@ -61,6 +61,8 @@ def plain_words(text: str) -> list[str]:
 def test_help_is_in_kebab_case_and_ends_with_examples(program: str) -> None:
     told = parser_of(program).format_help()
     assert not [word for word in plain_words(told) if "_" in word and "." not in word]  # a dot is of configurations
+    usage = told.partition("\n\n")[0].partition("[options]")[2]
+    assert {*re.findall(r"\w+", usage)} <= {*re.findall(r"^  ([A-Z]\w*)(?: |$)", told, re.MULTILINE)}
     _, _, examples = told.rpartition("\nexamples:\n")
     lines = examples.splitlines()
     assert 2 <= len(lines) <= 4 and len({*lines}) == len(lines)

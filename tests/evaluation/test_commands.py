@@ -115,5 +115,5 @@ def test_resynthesis_of_either_kind(kit: Any, tmp_path: Path, capsys: pytest.Cap
 
 def test_whisper_is_looked_for_before_any_work(tmp_path: Path) -> None:
     folders = [str(tmp_path / name) for name in ("vocoder", "units", "corpus", "out.json")]
-    with pytest.raises(ValueError, match="whisper must be a folder with a faster-whisper model, but is "):
+    with pytest.raises(ValueError, match="whisper must be a folder with a faster-whisper model, but .* is not there"):
         run(["evaluate", "resynthesis", *folders, f"--whisper={tmp_path / 'missing'}"])

@@ -61,8 +61,10 @@ def test_damaged_weights_are_named(tmp_path, tiny, vocabulary, tokenizer):
 
 
 def test_other_folders_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="must be a folder with spiritlm.json"):
+    with pytest.raises(ValueError, match=r"must be a folder with spiritlm.json, but .* has none$"):
         read_vocabulary(tmp_path)
+    with pytest.raises(ValueError, match=r"must be a folder with spiritlm.json, but .*/nowhere is not there$"):
+        read_vocabulary(tmp_path / "nowhere")
     (tmp_path / "spiritlm.json").write_text('{"stage": "vocoder"}')
     with pytest.raises(ValueError, match="'language_model', but is 'vocoder'"):
         read_vocabulary(tmp_path)

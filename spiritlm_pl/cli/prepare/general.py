@@ -56,7 +56,8 @@ def folder(
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
         num_jobs: number of processes; if not given, one per core.
-        overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
+        overwrite: replace a corpus in `out` that was made with other settings, or that `spiritlm align` has given word
+            times since; both are refused otherwise.
     """
     from spiritlm_pl.corpora.collect import check_settings, collect
     from spiritlm_pl.corpora.ingest import Rules
@@ -156,7 +157,8 @@ def lhotse_recipe(
         validation_fraction: share of the sentences in the validation split, used if the corpus has no splits.
         test_fraction: share of the sentences in the test split, used if the corpus has no splits.
         num_jobs: number of processes; if not given, one per core.
-        overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
+        overwrite: replace a corpus in `out` that was made with other settings, or that `spiritlm align` has given word
+            times since; both are refused otherwise.
     """
     from spiritlm_pl.corpora.collect import check_settings, collect
     from spiritlm_pl.corpora.ingest import Rules
@@ -250,7 +252,8 @@ def lhotse_manifest(
         validation_fraction: share of the sentences in the validation split, used if the manifests have no splits.
         test_fraction: share of the sentences in the test split, used if the manifests have no splits.
         num_jobs: number of processes; if not given, one per core.
-        overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
+        overwrite: replace a corpus in `out` that was made with other settings, or that `spiritlm align` has given word
+            times since; both are refused otherwise.
     """
     from spiritlm_pl.corpora.collect import check_settings, collect
     from spiritlm_pl.corpora.ingest import Rules, Utterance

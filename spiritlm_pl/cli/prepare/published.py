@@ -32,7 +32,8 @@ def debian_prompts(
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
         num_jobs: number of processes; if not given, one per core.
-        overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
+        overwrite: replace a corpus in `out` that was made with other settings, or that `spiritlm align` has given word
+            times since; both are refused otherwise.
     """
     from spiritlm_pl.corpora.sources.prompts import prepare_prompts
 
@@ -102,7 +103,8 @@ def amazon_queen(
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
         num_jobs: number of processes; if not given, one per core.
-        overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
+        overwrite: replace a corpus in `out` that was made with other settings, or that `spiritlm align` has given word
+            times since; both are refused otherwise.
     """
     from spiritlm_pl.alignment.pocketsphinx import PocketsphinxAligner
     from spiritlm_pl.alignment.run import align_corpus
@@ -152,7 +154,8 @@ def expresso(
         spoken_text: whether to keep transcripts as the words that are said, in lower case and without marks of
             emphasis; if false, they are kept as written.
         num_jobs: number of processes; if not given, one per core.
-        overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
+        overwrite: replace a corpus in `out` that was made with other settings, or that `spiritlm align` has given word
+            times since; both are refused otherwise.
     """
     from spiritlm_pl.corpora.ingest import Rules
     from spiritlm_pl.corpora.sources.expresso import prepare_expresso
@@ -196,7 +199,8 @@ def emov_db(
         validation_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
         num_jobs: number of processes; if not given, one per core.
-        overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
+        overwrite: replace a corpus in `out` that was made with other settings, or that `spiritlm align` has given word
+            times since; both are refused otherwise.
     """
     from spiritlm_pl.corpora.collect import check_settings, collect
     from spiritlm_pl.corpora.ingest import Rules

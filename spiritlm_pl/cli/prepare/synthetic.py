@@ -35,7 +35,8 @@ def stories(
         num_jobs: number of processes; if not given, one per core.
         difficulty: easy, four sentences of 67 words; or hard, five sentences of 107 words with more animals, places and
             things, and a sentence about neither of them before the last one, which names them again.
-        overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
+        overwrite: replace a corpus in `out` that was made with other settings, or that `spiritlm align` has given word
+            times since; both are refused otherwise.
     """
     from spiritlm_pl.corpora.synthetic.spoken_stories import speak_stories
 
@@ -99,7 +100,8 @@ def text(
         validation_fraction: share of the sentences in the validation split, where splits are drawn.
         test_fraction: share of the sentences in the test split, where splits are drawn.
         num_jobs: number of processes; if not given, one per core.
-        overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
+        overwrite: replace a corpus in `out` that was made with other settings, or that `spiritlm align` has given word
+            times since; both are refused otherwise.
     """
     from spiritlm_pl.corpora.synthetic.spoken_texts import speak_text
 
@@ -154,7 +156,8 @@ def styles(
         validation_fraction: share of the texts in the validation split.
         test_fraction: share of the texts in the test split.
         num_jobs: number of processes; if not given, one per core.
-        overwrite: replace a corpus in `out` that was made with other settings, which is refused otherwise.
+        overwrite: replace a corpus in `out` that was made with other settings, or that `spiritlm align` has given word
+            times since; both are refused otherwise.
     """
     from spiritlm_pl.corpora.synthetic.styles import speak_styles
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.ingest import Utterance
 from spiritlm_pl.corpora.sources.folder import audio_files
+from spiritlm_pl.runtime.found import found_at
 
 LICENCE = "EmoV-DB's own: research, teaching, personal experiments; not for commercial use"
 PROMPTS = "cmuarctic.data"
@@ -42,7 +43,7 @@ def read_prompts(path: str | Path) -> dict[str, str]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"prompts must be {PROMPTS} ({PROMPTS_URL}), but {path} is missing instead")
+        raise FileNotFoundError(f"prompts must be {PROMPTS} ({PROMPTS_URL}), but {found_at(path)}")
     found = dict(_PROMPT.findall(path.read_text(encoding="utf-8-sig", errors="replace")))
     if not found:
         raise ValueError(f'prompts must have lines ( arctic_a0001 "..." ), but {path} has none instead')
@@ -61,10 +62,11 @@ def read_emov_db(
 
     Raises:
         FileNotFoundError: if the folder, or the file of sentences, is missing.
+        NotADirectoryError: if the folder is a file.
         ValueError: if the latter holds no sentences.
     """
     root = Path(corpus_dir)
-    paths = audio_files(root, written)
+    paths = audio_files(root, written, "corpus_dir")
     sentences = read_prompts(prompts or root / PROMPTS)
     utterances, skipped = [], []
     for path in paths:

@@ -24,6 +24,7 @@ from spiritlm_pl.corpora.collect import check_settings, collect
 from spiritlm_pl.corpora.ingest import Rules, Utterance
 from spiritlm_pl.corpora.manifest import SPLITS
 from spiritlm_pl.corpora.sources.folder import audio_files
+from spiritlm_pl.runtime.found import check_folder
 
 LICENCE = "CC BY-NC 4.0: not for commercial use"
 AUDIO = "audio_48khz"
@@ -110,12 +111,15 @@ def read_expresso(corpus_dir: str | Path, longest_piece: float) -> tuple[dict[st
 
     Raises:
         FileNotFoundError: if a file of the layout is missing.
+        NotADirectoryError: if a folder of it is a file.
         ValueError: if the splits or segments are written in another way, or `longest_piece` is not above 0.
     """
     if not longest_piece > 0:
         raise ValueError(f"longest_piece must be above 0 s, but is {longest_piece} instead")
     root = Path(corpus_dir)
-    paths = {path.stem: path for path in audio_files(root / AUDIO)}
+    for folder in (root, root / AUDIO):
+        check_folder(folder, "corpus_dir", f"folder with {AUDIO}, as Expresso is unpacked")
+    paths = {path.stem: path for path in audio_files(root / AUDIO, argument="corpus_dir")}
     texts = dict(read_rows(root / TRANSCRIPTS))
     segments = {key: read_spans(rest) for key, rest in read_rows(root / SEGMENTS)}
     utterances: dict[str, list[Utterance]] = {split: [] for split in SPLITS}

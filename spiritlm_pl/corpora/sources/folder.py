@@ -10,29 +10,34 @@ from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.decoding import AUDIO_SUFFIXES
 from spiritlm_pl.corpora.files import files_below, path_id, read_text
 from spiritlm_pl.corpora.ingest import Utterance
+from spiritlm_pl.runtime.found import check_folder
 
 TEXT_SUFFIXES = (".txt", ".lab", ".normalized.txt")  # in order of preference; case is ignored
 _SAMPLE_RANGE = re.compile(r"\s*0\s+\d{4,}\s+(?=[^\W\d])")  # stands before the words of a TIMIT transcript
 
 
-def audio_files(folder: str | Path, written: Collection[Path] = ()) -> list[Path]:
+def audio_files(folder: str | Path, written: Collection[Path] = (), argument: str = "folder") -> list[Path]:
     """Return the audio files of a folder at any depth, in linked folders as well, sorted by path.
 
     Args:
         folder: path of the folder.
         written: resolved paths of files to leave out.
+        argument: name of the argument that gives the folder, for errors.
 
     Raises:
         FileNotFoundError: if there is no such folder, or no audio in it.
+        NotADirectoryError: if it is a file.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"folder must be a folder of audio, but {folder} is missing instead")
+    check_folder(folder, argument, "folder of audio")
     paths = [path for path in files_below(folder) if path.suffix.lower() in AUDIO_SUFFIXES]
     if written:
         paths = [path for path in paths if path.resolve() not in written]
     if not paths:
-        raise FileNotFoundError(f"folder must hold audio ({', '.join(sorted(AUDIO_SUFFIXES))}), but {folder} has none")
+        raise FileNotFoundError(
+            f"{argument} must be a folder of audio, but {folder} holds no file that ends with one of "
+            + ", ".join(sorted(AUDIO_SUFFIXES))
+        )
     return paths
 
 
@@ -58,13 +63,15 @@ def read_folder(
 
     Raises:
         FileNotFoundError: if there is no such folder, or no audio in it.
+        NotADirectoryError: if it is a file.
         ValueError: if `speaker_level` is below 0.
     """
     folder = Path(folder)
     if speaker_level is not None and speaker_level < 0:
         raise ValueError(f"speaker_level must be at least 0, but is {speaker_level} instead")
+    heard_at = audio_files(folder, written, "audio")
     texts = _text_files(folder)
-    files = [(path, texts.get(_stem(path))) for path in audio_files(folder, written)]
+    files = [(path, texts.get(_stem(path))) for path in heard_at]
     heard = {_stem(path) for path, _ in files}
     unheard = {stem: text for stem, text in texts.items() if stem not in heard}
     others = _other_files(folder) if unheard else {}

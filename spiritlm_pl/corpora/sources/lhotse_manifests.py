@@ -18,6 +18,7 @@ from lhotse.serialization import deserialize_item, extension_contains, load_json
 from lhotse.utils import fastcopy
 
 from spiritlm_pl.contracts.skipped import Skipped
+from spiritlm_pl.runtime.found import found_at
 
 Parts = dict[str, list[Cut]]
 _MANIFEST = re.compile(r"(.*?)(cuts|recordings|supervisions)(.*)\.(jsonl|json|yaml)(\.gz)?")
@@ -63,12 +64,14 @@ def _read_folder(folder: Path) -> tuple[Parts, list[Skipped]]:
     cuts, recordings, supervisions = found.values()
     if not cuts and not recordings:
         raise FileNotFoundError(
-            "folder must be a Shar folder, a Kaldi folder, or have lhotse's manifests (*cuts*.jsonl.gz, or "
-            f"*recordings*.jsonl.gz and *supervisions*.jsonl.gz), but {folder} has none of them instead"
+            "manifest must be a file, a Shar folder, a Kaldi folder, or a folder with lhotse's manifests "
+            f"(*cuts*.jsonl.gz, or *recordings*.jsonl.gz and *supervisions*.jsonl.gz), but {folder} has none of them"
         )
     if cuts and recordings:
         first = f"{next(iter(cuts.values())).name} and {next(iter(recordings.values())).name}"
-        raise ValueError(f"folder must have cuts or recordings, but {folder} has {first}: name the one that is meant")
+        raise ValueError(
+            f"manifest must be of cuts or of recordings, but {folder} has {first}: name the one that is meant"
+        )
     if not cuts and set(recordings) != set(supervisions):
         lone = min(set(recordings) ^ set(supervisions))
         path = recordings.get(lone) or supervisions[lone]
@@ -85,7 +88,9 @@ def _read_pair(path: Path, supervisions: str | Path | None) -> tuple[list[Cut], 
     items, skipped = _read_items(path)
     if isinstance(items[0], Cut):
         return items, skipped
-    others, left_out = ([], []) if supervisions is None else _read_items(Path(supervisions))
+    others, left_out = (
+        ([], []) if supervisions is None else _read_items(Path(supervisions), "supervisions must be a file")
+    )
     if isinstance(items[0], Recording) and others and isinstance(others[0], SupervisionSegment):
         cuts, lost = cuts_of(items, others, str(supervisions))
         return cuts, [*skipped, *left_out, *lost]
@@ -148,10 +153,10 @@ def _of_type(name: str, value: object, kind: type) -> None:
         raise TypeError(f"{name} must be of type {kind.__name__}, but is {value!r}")
 
 
-def _read_items(path: Path) -> tuple[list[Any], list[Skipped]]:
+def _read_items(path: Path, rule: str = "manifest must be a file or folder") -> tuple[list[Any], list[Skipped]]:
     """Read the items of a manifest, which are all of the kind of the first; there is at least one."""
     if not path.is_file():
-        raise FileNotFoundError(f"manifest must be a file, but {path} is missing instead")
+        raise FileNotFoundError(f"{rule}, but {found_at(path)}")
     items: list[Any] = []
     skipped: list[Skipped] = []
     kinds: tuple[type, ...] = (Cut, Recording, SupervisionSegment)

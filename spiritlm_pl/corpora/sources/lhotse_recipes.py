@@ -11,6 +11,7 @@ from lhotse import CutSet, RecordingSet, SupervisionSet, recipes
 
 from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.sources.lhotse_manifests import Parts, cuts_of
+from spiritlm_pl.runtime.found import found_at
 
 _OUTPUTS = ("output_dir", "manifest_dir", "workdir")  # folders that a recipe writes to, which need not exist yet
 
@@ -96,7 +97,8 @@ def run_recipe(
     for argument, value in given.items():
         is_path = "Path" in str(parameters[argument].annotation) and argument not in _OUTPUTS
         if is_path and isinstance(value, str) and not Path(value).exists():
-            raise FileNotFoundError(f"{argument} must be a file or folder, but {value} is missing instead")
+            typed = "corpus" if argument in folder_or_arguments and not isinstance(corpus, Mapping) else argument
+            raise FileNotFoundError(f"{typed} must be a file or folder, but {found_at(value)}")
     if "output_dir" in parameters:
         given.setdefault("output_dir", str(scratch))
     try:

@@ -21,6 +21,7 @@ from spiritlm_pl.corpora.sources.columns import NAMES, REQUIRED, Column, channel
 from spiritlm_pl.corpora.sources.folder import distinct_ids
 from spiritlm_pl.corpora.splitting import by_split
 from spiritlm_pl.corpora.text.numbers import language_code
+from spiritlm_pl.runtime.found import found_at
 
 logger = logging.getLogger(__name__)
 LATEST = 1e9  # largest time within a file in seconds, some 30 years
@@ -118,7 +119,7 @@ def read_table(
     """
     table = Path(table)
     if not table.is_file():
-        raise FileNotFoundError(f"table must be a .csv or .tsv file, but {table} is missing instead")
+        raise FileNotFoundError(f"table must be a .csv or .tsv file, but {found_at(table)}")
     try:
         lines = read_text(table).split("\n")
     except ValueError as error:

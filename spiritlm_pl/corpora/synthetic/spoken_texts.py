@@ -25,6 +25,7 @@ from spiritlm_pl.corpora.synthetic.spoken import (
     speak_lines,
 )
 from spiritlm_pl.corpora.text.transcripts import split_sentences, spoken_form, unreadable
+from spiritlm_pl.runtime.found import found_at
 
 LONGEST_SENTENCE = 200  # words, more than a minute; a longer one is usually a list, or text without punctuation
 FLITE_LICENCE = (
@@ -68,7 +69,7 @@ def read_sentences(file: Path) -> list[Sentence]:
     elif file.is_file():
         paths = [file]
     else:
-        raise FileNotFoundError(f"file must be a text file or a folder of them, but {file} is missing instead")
+        raise FileNotFoundError(f"file must be a text file or a folder of them, but {found_at(file)}")
     found: dict[str, Sentence] = {}
     for path in paths:
         inner = path.relative_to(file) if file.is_dir() else Path(path.name)

@@ -18,7 +18,7 @@ def test_exactly_one_recogniser_is_given(whisper, vocabulary, message):
 
 
 def test_what_cannot_be_used_is_one_line(tmp_path):
-    with pytest.raises(ValueError, match="whisper must be a folder with a faster-whisper model, but is "):
+    with pytest.raises(ValueError, match="whisper must be a folder with a faster-whisper model, but .* is not there"):
         transcriber(str(tmp_path / "nowhere"), None, "en")
     with pytest.raises(ValueError, match="vocabulary must be a file of texts or a folder of them, but is "):
         transcriber(None, str(tmp_path / "nowhere"), "en")

@@ -60,7 +60,7 @@ def test_what_tells_too_little_is_listed(corpus_dir: Path, tmp_path: Path) -> No
 
 def test_sentences_are_needed(corpus_dir: Path, tmp_path: Path) -> None:
     (corpus_dir / "cmuarctic.data").rename(tmp_path / "elsewhere.data")
-    with pytest.raises(FileNotFoundError, match=r"prompts must be cmuarctic.data .*is missing"):
+    with pytest.raises(FileNotFoundError, match=r"prompts must be cmuarctic.data .*is not there"):
         read_emov_db(corpus_dir)
     utterances, skipped = read_emov_db(corpus_dir, tmp_path / "elsewhere.data")
     assert len(utterances) == 18 and not skipped

@@ -181,7 +181,9 @@ def test_folders_of_manifests_keep_their_splits(tmp_path: Path, cuts: CutSet, ki
 
 
 def test_folders_that_leave_open_what_is_meant(tmp_path: Path, cuts: CutSet) -> None:
-    with pytest.raises(FileNotFoundError, match="folder must be a Shar folder, a Kaldi folder, or have"):
+    with pytest.raises(
+        FileNotFoundError, match="manifest must be a file, a Shar folder, a Kaldi folder, or a folder with"
+    ):
         read_manifests(tmp_path)
     RecordingSet.from_recordings(cut.recording for cut in cuts).to_file(tmp_path / "recordings.jsonl")
     with pytest.raises(ValueError, match=r"pairs of recordings and supervisions, but .*recordings.jsonl is alone"):
@@ -191,7 +193,7 @@ def test_folders_that_leave_open_what_is_meant(tmp_path: Path, cuts: CutSet) -> 
         read_manifests(tmp_path)
     with pytest.raises(ValueError, match="supervisions must be None if the manifest is a folder"):
         read_manifests(tmp_path, tmp_path / "s.jsonl")
-    with pytest.raises(FileNotFoundError, match="manifest must be a file, but .*none.jsonl is missing instead"):
+    with pytest.raises(FileNotFoundError, match="manifest must be a file or folder, but .*none.jsonl is not there"):
         lhotse_manifest(str(tmp_path / "none.jsonl"), str(tmp_path / "deep" / "out"))
     assert not (tmp_path / "deep").exists()
 

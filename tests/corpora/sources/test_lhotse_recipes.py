@@ -53,9 +53,9 @@ def test_arguments_that_are_wrong_or_missing(tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     with pytest.raises(ValueError, match="recipe must be one of lhotse"):
         lhotse_recipe("nothing", str(tmp_path), out)
-    with pytest.raises(FileNotFoundError, match="corpus_dir must be a file or folder, but .*none is missing instead"):
+    with pytest.raises(FileNotFoundError, match="corpus must be a file or folder, but .*none is not there"):
         lhotse_recipe("mls", str(tmp_path / "none"), out)
-    with pytest.raises(FileNotFoundError, match="audio_dir must be a file or folder, but /none is missing instead"):
+    with pytest.raises(FileNotFoundError, match="audio_dir must be a file or folder, but /none is not there"):
         lhotse_recipe("icsi", {"audio_dir": "/none"}, out)
     named = r"arguments of the recipe {} must be given by name, '{{name: value, ...}}', and are {}; but {}$"
     for recipe, corpus, options, takes, fault in (

@@ -1,0 +1,31 @@
+"""What is at a path that does not fit, in the words of errors."""
+
+from pathlib import Path
+
+
+def found_at(path: str | Path) -> str:
+    """Return the end of an error over a path: that it is not there, or is a file or a folder."""
+    path = Path(path)
+    return f"{path} is not there" if not path.exists() else f"{path} is a {'folder' if path.is_dir() else 'file'}"
+
+
+def lacks(folder: str | Path) -> str:
+    """Return the end of an error over a folder without a file that it must have: that it has none, or is no folder."""
+    return f"{folder} has none" if Path(folder).is_dir() else found_at(folder)
+
+
+def check_folder(path: str | Path, argument: str, what: str) -> None:
+    """Refuse a path at which there is no folder.
+
+    Args:
+        path: path that was given.
+        argument: name of the argument that gives it.
+        what: description of the folder, such as "folder of audio".
+
+    Raises:
+        FileNotFoundError: if there is nothing at the path.
+        NotADirectoryError: if there is something else.
+    """
+    if not Path(path).is_dir():
+        kind = NotADirectoryError if Path(path).exists() else FileNotFoundError
+        raise kind(f"{argument} must be a {what}, but {found_at(path)}")
