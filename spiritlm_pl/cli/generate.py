@@ -5,9 +5,8 @@ The order of the prompt's pieces matters and is kept: `--text` and `--speech` ap
 
 import argparse
 import os
-import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -34,9 +33,6 @@ GROUPS = {
         *("model", "lm", "adapter", "speech_tokenizer", "vocoder", "variant", "device", "dtype", "bits", "compile"),
     ),
 }
-
-
-ANSWER = re.compile(r"answer\d+_\d+\.wav")  # names of files with answers
 
 
 class AppendPiece(argparse.Action):
@@ -165,7 +161,7 @@ def generate(
     given = prompt_pieces(prompt or [])
     if jsonl is None:
         check_prompt(given)
-    check_out(out, given)
+    check_out(out)
     named = (lm, speech_tokenizer, vocoder)
     check_combination(jsonl is not None, bool(given or stream), lines is not None, Release.is_at(model), any(named))
 
@@ -210,7 +206,8 @@ def generate(
     else:
         with progress_bar() as progress:
             answers = spirit_lm.generate(given, output, settings, progress)
-    write_answers(answers, out, spirit_lm.vocabulary, stream)
+    heard = {Path(one["audio"]).resolve() for one in prompt or [] if "audio" in one}
+    write_answers(answers, out, spirit_lm.vocabulary, stream, heard)
     if spirit_lm.vocoder is None and any(isinstance(piece, Speech) for pieces in answers for piece in pieces):
         print("no vocoder was given, so speech is shown as tokens", file=sys.stderr)
 
@@ -258,20 +255,14 @@ def check_prompt(prompt: "list[Piece]") -> None:
             raise FileNotFoundError(f"--speech must be an audio file, but {piece.audio} {fault}")
 
 
-def check_out(out: Path, prompt: "list[Piece]") -> None:
-    """Check that answers can be written into a folder, and that none replaces audio of the prompt.
+def check_out(out: Path) -> None:
+    """Check that answers can be written into a folder.
 
     Raises:
-        ValueError: if `out` is a file, or the audio has a name that answers have in it.
+        ValueError: if it is a file.
     """
-    from spiritlm_pl.generation.types import Speech
-
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out must be a folder, but {out} is a file")
-    for piece in prompt:
-        audio = Path(str(piece.audio)) if isinstance(piece, Speech) else out
-        if audio.resolve().parent == out.resolve() and ANSWER.fullmatch(audio.name):
-            raise ValueError(f"--out must be another folder than that of {audio}, which an answer could replace")
 
 
 def check_combination(many: bool, one: bool, lines: bool, release: bool, named: bool) -> None:
@@ -306,7 +297,9 @@ def progress_bar() -> Iterator[Any]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def write_answers(answers: "list[Answer]", folder: Path, vocabulary: "Vocabulary", printed: bool = False) -> None:
+def write_answers(
+    answers: "list[Answer]", folder: Path, vocabulary: "Vocabulary", printed: bool, heard: Collection[Path]
+) -> None:
     """Print the text of answers, write their speech to wav files, and print the names of these files.
 
     How many answers stopped by themselves is printed on the error stream.
@@ -316,6 +309,7 @@ def write_answers(answers: "list[Answer]", folder: Path, vocabulary: "Vocabulary
         folder: folder of the wav files; it is created if there is speech.
         vocabulary: layout of the token ids, for writing speech without audio as tokens.
         printed: whether the text has been printed already.
+        heard: resolved paths of the prompt's audio, which is not written over: its answer has "%2" in its name.
     """
     from spiritlm_pl.cli.batch.generate import how_many_stopped
     from spiritlm_pl.generation.stream import speech_string
@@ -338,7 +332,10 @@ def write_answers(answers: "list[Answer]", folder: Path, vocabulary: "Vocabulary
                 from spiritlm_pl.corpora.audio import save_wav  # a text does not wait for it
 
                 spoken += 1
-                path = folder / f"answer{number}_{spoken}.wav"
+                path, other = folder / f"answer{number}_{spoken}.wav", 1
+                while path.resolve() in heard:
+                    other += 1
+                    path = folder / f"answer{number}_{spoken}%{other}.wav"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 save_wav(path, piece.waveform, piece.sample_rate)
                 print(f"[speech, {len(piece.waveform) / piece.sample_rate:.1f} s: {path}]")

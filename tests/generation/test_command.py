@@ -99,12 +99,15 @@ def test_answers_do_not_replace_a_file_or_the_prompt(generate, tmp_path):
     (tmp_path / "taken").write_text("mine")
     code, _, told = generate("--text", "the cat", "--output", "speech", "--out", str(tmp_path / "taken"))
     assert code == 2 and f"--out must be a folder, but {tmp_path / 'taken'} is a file" in told
-    (tmp_path / "generated").mkdir(exist_ok=True)
     audio = tmp_path / "generated" / "answer1_1.wav"
-    soundfile.write(audio, [0.0] * 16_000, 16_000)
-    code, _, told = generate("--speech", str(audio), "--output", "speech")
-    assert code == 2 and "--out must be another folder than that of" in told
-    assert (tmp_path / "taken").read_text() == "mine" and soundfile.info(audio).frames == 16_000
+    audio.parent.mkdir()
+    soundfile.write(audio, [0.1] * 16_000, 16_000)
+    before = audio.read_bytes()
+    options = ["--speaker", "bert", "--max-new-tokens", "6"]
+    code, out, _ = generate("--speech", str(audio), "--output", "speech", *options)
+    assert code == 0 and "answer1_1%2.wav]" in out
+    assert audio.with_name("answer1_1%2.wav").is_file() and audio.read_bytes() == before
+    assert (tmp_path / "taken").read_text() == "mine"
 
 
 def test_text_out(generate):
