@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from spiritlm_pl.cli.batch.items import MODEL, best_device, warn_of_unknown
 from spiritlm_pl.cli.parser import look
 from spiritlm_pl.interop.release.layout import Release, Variant
+from spiritlm_pl.runtime.found import found_at
 
 if TYPE_CHECKING:
     from spiritlm_pl.generation.streaming import StreamedPiece, StreamEnd
@@ -251,8 +252,7 @@ def check_prompt(prompt: "list[Piece]") -> None:
         if isinstance(piece, Text) and not piece.text.strip():
             raise ValueError(f"--text must hold at least one word, but is {piece.text!r} instead")
         if isinstance(piece, Speech) and not Path(str(piece.audio)).is_file():
-            fault = "is a folder" if Path(str(piece.audio)).is_dir() else "does not exist"
-            raise FileNotFoundError(f"--speech must be an audio file, but {piece.audio} {fault}")
+            raise FileNotFoundError(f"--speech must be an audio file, but {found_at(str(piece.audio))}")
 
 
 def check_out(out: Path) -> None:
@@ -262,7 +262,7 @@ def check_out(out: Path) -> None:
         ValueError: if it is a file.
     """
     if out.exists() and not out.is_dir():
-        raise ValueError(f"--out must be a folder, but {out} is a file")
+        raise ValueError(f"--out must be a folder, but {found_at(out)}")
 
 
 def check_combination(many: bool, one: bool, lines: bool, release: bool, named: bool) -> None:

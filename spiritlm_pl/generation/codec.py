@@ -19,6 +19,7 @@ from spiritlm_pl.generation.codebooks import joined_speech
 from spiritlm_pl.generation.synthesis import AnyVocoder, synthesis_of
 from spiritlm_pl.generation.types import Speech
 from spiritlm_pl.generation.vocode import Voice
+from spiritlm_pl.runtime.found import found_at
 from spiritlm_pl.streams import UNIT, SpeechLayout
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -172,8 +173,7 @@ def _waveform(speech: Speech, sample_rate: int) -> Tensor:
     if isinstance(speech.audio, str | Path):
         path = Path(speech.audio)
         if not path.is_file():
-            fault = "is a folder" if path.is_dir() else "does not exist"
-            raise FileNotFoundError(f"speech must be an audio file, but {path} {fault}")
+            raise FileNotFoundError(f"speech must be an audio file, but {found_at(path)}")
         return load_waveform(path, sample_rate)
     waveform = torch.as_tensor(speech.audio)
     if not waveform.is_floating_point():  # samples of a wav file as they are

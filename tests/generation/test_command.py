@@ -122,7 +122,7 @@ def test_text_out(generate):
     [
         ([], "at least one --text or --speech"),
         (["--text", " "], "--text must hold at least one word"),
-        (["--speech", "missing.wav"], "missing.wav does not exist"),
+        (["--speech", "missing.wav"], "missing.wav is not there"),
         (["--text", "cat " * 300], "error: --text must be shorter than the model's context of 128 tokens, but has "),
         (
             ["--text=" + "cat " * 300, "--speech=tone.wav"],

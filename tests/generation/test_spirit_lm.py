@@ -230,7 +230,7 @@ def test_answers_of_codecs_last_as_long_whatever_their_rate(rate):
         ("[Text]a[Speech] b[Speech][Hu1]", "must be followed by speech tokens, but is followed by 'b' instead"),
         ("[Speech][Hu01]", r"must be written without leading zeros, but one is \[Hu01\] instead"),
         ([Text("a" * 300)], "context of 256 tokens, but has 301"),
-        ([Speech("missing.wav")], "missing.wav does not exist"),
+        ([Speech("missing.wav")], "missing.wav is not there"),
         ([Speech()], "audio or units"),
         ([Speech(torch.zeros(100))], "at least 640 samples"),
         ([Speech(torch.full((6400,), torch.nan))], "finite samples"),

@@ -16,10 +16,12 @@ import pytest
 from spiritlm_pl.cli.main import run
 from spiritlm_pl.corpora.text_files import pieces as pieces_module
 from spiritlm_pl.corpora.text_files.finding import find_files
+from spiritlm_pl.corpora.text_files.lines import raw
 from spiritlm_pl.corpora.text_files.options import TextOptions
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.corpora.text_files.source import open_source
 from spiritlm_pl.storage import reader as reader_module
+from spiritlm_pl.storage.connection import Connection
 from spiritlm_pl.storage.reader import ObjectReader
 
 TEXTS = [f"the {word} sat on mat {number}" for number in range(40) for word in ("cat", "dog", "fox")]
@@ -151,6 +153,19 @@ def test_ranges_grow_while_they_follow_each_other(monkeypatch: pytest.MonkeyPatc
         file.seek(7)
         assert file.read(2) == bytes([7, 8]) and connection.ranges[-1] == (7, 11)
         assert file.seek(200) == 200 and file.read(1) == b"" and file.tell() == 200
+
+
+def test_a_look_at_an_object_fetches_little_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = fsspec.filesystem("memory")
+    files.pipe("/look/x.jsonl", b'{"text": "a"}\n' * 300_000)
+    fetched = []
+    plain = Connection.read
+    monkeypatch.setattr(
+        Connection, "read", lambda self, url, begin, end: fetched.append(end - begin) or plain(self, url, begin, end)
+    )
+    with raw(find_files(["memory://look/x.jsonl"])[0]) as stream:
+        assert stream.readline() == b'{"text": "a"}\n'
+    assert fetched == [reader_module.FIRST]
 
 
 def test_faults_of_the_store_are_not_taken_for_faults_of_the_file(s3, texts: Path, monkeypatch) -> None:

@@ -19,15 +19,17 @@ from spiritlm_pl.corpora.text_files.files import TextFile
 Line = tuple[int, bytes | None]  # place; None for a line that is too long
 DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError)
 BUFFER = 1 << 20
-SMALL_BUFFER = 1 << 16  # where all that is read at once is lost if the file is cut off within it
+SMALL_BUFFER = 1 << 16  # where all that is read at once is lost, if the file is cut off within it, or is fetched
 STEP_BACK = 1 << 16
 MARK = b"\xef\xbb\xbf"  # byte order mark, which is left out
 
 
 def raw(file: TextFile) -> IO[bytes]:
     """Open a file for reading its bytes as they are stored."""
-    stored = io.FileIO(file.path) if isinstance(file.path, Path) else file.path.open_unchecked(file.size)
-    return io.BufferedReader(stored, BUFFER)
+    if isinstance(file.path, Path):
+        return io.BufferedReader(io.FileIO(file.path), BUFFER)
+    # A large buffer would fetch as much of every object that is only looked at.
+    return io.BufferedReader(file.path.open_unchecked(file.size), SMALL_BUFFER)
 
 
 @contextmanager
