@@ -58,9 +58,14 @@ def check_corpus(folder: str | Path, source: str, arguments: Mapping[str, Any], 
         raise ValueError(f"out must be a folder, but {folder} is a file")
     info = None if overwrite else read_info(folder)
     if info is not None:
+        lost = aligned_later(folder)
         made = {"source": info.get("source"), **info.get("arguments", {})}
-        check_same_settings(folder, made, {"source": source, **arguments})
-        if lost := aligned_later(folder):
+        try:
+            check_same_settings(folder, made, {"source": source, **arguments})
+        except ValueError as error:
+            loss = f", which loses the word times that `spiritlm align` gave {lost} utterances" if lost else ""
+            raise ValueError(f"{error}{loss}") from None
+        if lost:
             raise ValueError(
                 f"out must be a new folder, or one without word times of `spiritlm align`, but {folder} has those of "
                 f"{lost} utterances, which would be lost: choose another folder, or replace it with --overwrite"

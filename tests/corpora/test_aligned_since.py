@@ -177,3 +177,13 @@ def test_a_damaged_report_is_named(damaged: str, tmp_path: Path) -> None:
     (out / "alignment.json").write_text(damaged)
     with pytest.raises(ValueError, match="alignment.json"):
         prepare()
+
+
+def test_other_settings_tell_of_the_word_times_too(tmp_path: Path) -> None:
+    of_folder(tmp_path)()
+    align_corpus(tmp_path / "out", Evenly(), num_jobs=1)
+    with pytest.raises(
+        ValueError, match=r"seed 0 instead of 1: .*--overwrite, which loses the word times .* gave 3 utt"
+    ):
+        folder(str(tmp_path / "in"), str(tmp_path / "out"), num_jobs=1, seed=1)
+    assert aligned(tmp_path / "out") == 3
