@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchaudio.functional import add_noise, fftconvolve, resample
+from torchaudio.functional import add_noise, resample
 
 from spiritlm_pl.contracts.batches import within
 
@@ -80,8 +80,14 @@ class Augmentation:
         tail = torch.randn(length, generator=generator) * torch.exp(-6.9 * time / seconds)
         response = 0.5 * tail / tail.norm()
         response[0] = 1.0
-        wet = fftconvolve(waveforms, response.to(waveforms)[None].expand(len(waveforms), -1))
-        return wet[:, : waveforms.shape[1]]
+        size = _transform_size(waveforms.shape[1] + length - 1)
+        spectra = torch.fft.rfft(waveforms, size) * torch.fft.rfft(response.to(waveforms), size)
+        return torch.fft.irfft(spectra, size)[:, : waveforms.shape[1]]
+
+
+def _transform_size(samples: int, multiple: int = 4096) -> int:
+    """Return a number of samples, at least as many, whose Fourier transform is fast: ten times that of a prime number."""
+    return -(-samples // multiple) * multiple
 
 
 def stretch(waveforms: Tensor, rate: float, size: int = 512) -> Tensor:
@@ -90,19 +96,20 @@ def stretch(waveforms: Tensor, rate: float, size: int = 512) -> Tensor:
         return waveforms
     hop = size // 4
     window = torch.hann_window(size, device=waveforms.device)
-    spectrum = torch.stft(waveforms, size, hop, window=window, return_complex=True)
-    advance = torch.linspace(0, torch.pi * hop, spectrum.shape[-2], device=waveforms.device)[:, None]
-    positions = torch.arange(0, spectrum.shape[-1], rate, device=waveforms.device)
-    padded = functional.pad(spectrum, (0, 2))
+    spectrum = torch.stft(waveforms, size, hop, window=window, return_complex=True).transpose(1, 2)
+    positions = torch.arange(0, spectrum.shape[1], rate, device=waveforms.device)
     index = positions.long()
-    magnitudes, angles = padded.abs(), padded.angle()  # once for every frame, though two positions may share one
-    share = (positions - index).to(waveforms)
-    magnitude = (1 - share) * magnitudes[..., index] + share * magnitudes[..., index + 1]
-    first = angles[..., index]
-    step = angles[..., index + 1] - first - advance
-    step = step - 2 * torch.pi * torch.round(step / (2 * torch.pi)) + advance
-    phase = torch.cat([first[..., :1], step[..., :-1]], dim=-1).cumsum(-1)
-    return torch.istft(torch.polar(magnitude, phase), size, hop, window=window, length=round(waveforms.shape[1] / rate))
+    share = (positions - index).to(waveforms)[:, None]
+    padded = functional.pad(spectrum, (0, 0, 0, 2))
+    magnitudes = padded.abs()
+    magnitude = torch.lerp(magnitudes.index_select(1, index), magnitudes.index_select(1, index + 1), share)
+    # Frames stand as far apart as before, so each turns the phase as far as the one it is taken from: a product of unit
+    # numbers, without angles, whose sums would grow with the length and lose digits.
+    unit = torch.where(magnitudes > 0, padded / magnitudes.clamp(min=torch.finfo(magnitudes.dtype).tiny), 1)
+    turns = (unit[:, 1:] * unit[:, :-1].conj()).index_select(1, index[:-1])
+    phase = torch.cat([unit[:, :1], turns], dim=1).cumprod(1)
+    stretched = (magnitude * phase).transpose(1, 2)
+    return torch.istft(stretched, size, hop, window=window, length=round(waveforms.shape[1] / rate))
 
 
 def _resample_by(waveforms: Tensor, factor: float) -> Tensor:

@@ -14,7 +14,6 @@ from spiritlm_pl.evaluation.unit_metrics import (
     unit_report,
     unit_table,
 )
-from spiritlm_pl.tokenizers.augment import Augmentation, stretch
 from spiritlm_pl.tokenizers.features import MFCCConfig
 from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig, MinibatchKMeans
 from spiritlm_pl.tokenizers.mlp_quantizer import MLPQuantizer, MLPQuantizerConfig, ctc_loss, fill_blanks
@@ -84,23 +83,6 @@ def test_reports_are_of_all_of_a_corpus(tone_corpus: Path, make_corpus: Callable
     write_cuts(corpus, "test", [])
     with pytest.raises(ValueError, match="corpora must hold utterances in split test, but .*tones have none"):
         report(corpus)
-
-
-def test_augmentation_is_a_function_of_the_seed() -> None:
-    augmentation = Augmentation(probability=1.0)
-    waveforms, lengths = 0.1 * torch.randn(2, 16_000), torch.tensor([16_000, 9_000])
-    first, second = augmentation(waveforms, lengths, 3), augmentation(waveforms, lengths, 3)
-    assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
-    assert not torch.equal(first[1], augmentation(waveforms, lengths, 4)[1])
-    assert bool(torch.isfinite(first[0]).all()) and bool((first[0][1, first[1][1] :] == 0).all())
-
-
-def test_stretch_keeps_the_pitch() -> None:
-    tone = torch.sin(2 * torch.pi * 500 * torch.arange(16_000) / 16_000)[None]
-    fast = stretch(tone, 1.25)
-    assert fast.shape == (1, 12_800)
-    peak = torch.fft.rfft(fast[0, 2_000:10_000]).abs().argmax() * 16_000 / 8_000
-    assert abs(float(peak) - 500) < 10
 
 
 def test_blanks_take_the_unit_on_their_left() -> None:
