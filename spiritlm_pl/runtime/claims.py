@@ -6,13 +6,18 @@ beaten for `DEAD_AFTER` seconds, is dead: another process takes the work over by
 only one can. So nothing is ever removed that a third process may just have made.
 
 Times are compared as the file system gives them, so that clocks of machines may differ.
+
+A command that writes a folder piece by piece claims it as a whole, by `only_writer`, so that two do not mix what they
+write.
 """
 
 import json
 import os
 import platform
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +26,9 @@ from spiritlm_pl.runtime.left_over import process_runs, remove_left_over, tempor
 BEAT_EVERY = 15.0  # seconds
 DEAD_AFTER = 120.0  # seconds without a heartbeat
 GIVE_UP_AFTER = 90.0  # seconds without a heartbeat that succeeded: soon others may take the owner for dead
+WRITER = ".writer"  # name of the claim on all that is written to a folder
+
+_written_here: set[Path] = set()  # by commands of this process
 
 
 class Claim:
@@ -90,6 +98,73 @@ def take(folder: Path, name: str) -> Claim | None:
     if held is not None:
         held.unlink(missing_ok=True)
     return Claim(path)
+
+
+@contextmanager
+def only_writer(path: str | Path, argument: str, *, file: bool = False, new: bool = True) -> Iterator[None]:
+    """Keep other processes from writing to a folder or a file while this one does; within this one it may be nested.
+
+    Where no claim can be made, as in a folder that cannot be written or on a file system without hard links, the
+    context is entered without one. A folder that is made for the claim is removed if nothing else is put into it.
+
+    Args:
+        path: path of the folder or file, which need not exist.
+        argument: name of the argument that gives it, for the error.
+        file: whether it is a file, whose claim lies beside it.
+        new: whether it may be a new one; if not, or where something else has the path, nothing is claimed.
+
+    Raises:
+        ValueError: if another process writes to it, or has begun to while this one stood still.
+    """
+    place = Path(path).resolve()
+    fits = place.is_file() if file else place.is_dir()
+    if place in _written_here or not (fits or (new and not place.exists())):
+        yield
+        return
+    folder, name = (place.parent, f".{place.name}{WRITER}") if file else (place, WRITER)
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    rule = f"{argument} must be a {'file' if file else 'folder'} that no other process writes to, but"
+    claim = _claim_of_writer(folder, name, f"{rule} {{}} writes to {path}: wait for its end")
+    stop = threading.Event()
+    if claim is not None:
+        threading.Thread(target=_beat_until, args=(claim, stop), daemon=True).start()
+    _written_here.add(place)
+    try:
+        yield
+        if claim is not None and not claim.beat() and (other := newest(folder, name)) is not None:
+            raise ValueError(f"{rule} {_told(owner(other))} has begun to write to {path}: make it again")
+    finally:
+        _written_here.discard(place)
+        stop.set()
+        if claim is not None:
+            claim.release()
+        with suppress(OSError):  # one that holds something stays, and those above it
+            for one in made:
+                one.rmdir()
+
+
+def _claim_of_writer(folder: Path, name: str, refusal: str) -> Claim | None:
+    """Claim a folder or file to write; return None where no claim can be made."""
+    while True:
+        try:
+            claim = take(folder, name)
+        except OSError:
+            return None
+        if claim is not None:
+            return claim
+        held = newest(folder, name)
+        if held is not None and (told := owner(held)):
+            waits = f", at most {DEAD_AFTER:.0f} s if it was killed" if told["machine"] != this_machine() else ""
+            raise ValueError(refusal.format(_told(told)) + waits)
+
+
+def _told(owner: dict[str, Any]) -> str:
+    return f"process {owner['process']} on {owner['host']}" if owner else "another one"
+
+
+def _beat_until(claim: Claim, stop: threading.Event) -> None:
+    while not stop.wait(BEAT_EVERY):
+        claim.beat()
 
 
 def newest(folder: Path, name: str) -> Path | None:

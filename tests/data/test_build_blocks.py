@@ -16,9 +16,11 @@ from transformers import PreTrainedTokenizerFast
 
 from spiritlm_pl.cli.main import run
 from spiritlm_pl.data.blocks import open_block, read_manifest
-from spiritlm_pl.data.build_blocks import build_blocks
+from spiritlm_pl.data.build_blocks import FRESH, build_blocks
 from spiritlm_pl.data.utterances import speech_of_words
+from spiritlm_pl.data.workplace import FAILED
 from spiritlm_pl.runtime.checksums import CHECKSUMS
+from spiritlm_pl.runtime.claims import WRITER
 from spiritlm_pl.streams import UNIT, SpeechLayout
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
@@ -163,6 +165,20 @@ def test_bad_input_is_named(units: Path, tmp_path: Path) -> None:
         values = {"units": [str(units)], "text_tokenizer": str(tmp_path / "tokenizer"), "out": str(tmp_path / "out")}
         with pytest.raises(error, match=message):
             build_blocks(**{**values, **options})
+
+
+def test_one_job_writes_to_a_folder(units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a job of several processes, the first is refused, and tells the others, which wait for it."""
+    run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
+    out = tmp_path / "blocks"
+    out.mkdir()
+    owner = {"host": "b", "machine": "b", "process": 7, "since": 0}
+    (out / f"{WRITER}.1.json").write_text(json.dumps(owner))
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="^OUT must be a folder that no other process writes to, but process 7 on b"):
+        run(["build-blocks", f"[{units}]", str(tmp_path / "tokenizer"), str(out)])
+    assert "process 0 has failed: ValueError: out must be" in (out / FRESH / FAILED).read_text()
 
 
 def test_manifests_of_before_have_no_ends(units: Path, tmp_path: Path) -> None:

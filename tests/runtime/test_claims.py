@@ -5,11 +5,14 @@ import json
 import multiprocessing
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from spiritlm_pl.cli.batch.items import LinesWriter
+from spiritlm_pl.cli.main import run
 from spiritlm_pl.runtime import claims
-from spiritlm_pl.runtime.claims import DEAD_AFTER, GIVE_UP_AFTER, Claim, newest, owner, take
+from spiritlm_pl.runtime.claims import DEAD_AFTER, GIVE_UP_AFTER, Claim, newest, only_writer, owner, take
 
 
 def _of_process(folder: Path, process: int, machine: str | None = None) -> Path:
@@ -130,3 +133,88 @@ def test_a_claim_that_cannot_be_removed_is_left_to_die(tmp_path: Path, monkeypat
     claim.release()
     claim.release()
     assert not claim.path.exists()
+
+
+def _writer(folder: Path, ready: Any, end: Any) -> None:
+    with only_writer(folder, "out"):
+        ready.set()
+        end.wait(60)
+
+
+def test_a_folder_is_written_by_one_process(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "corpus"
+    context = multiprocessing.get_context("spawn")
+    ready, end = context.Event(), context.Event()
+    process = context.Process(target=_writer, args=(folder, ready, end))
+    process.start()
+    assert ready.wait(60)
+    told = f"out must be a folder that no other process writes to, but process {process.pid} on .* writes to {folder}"
+    with pytest.raises(ValueError, match=told), only_writer(folder, "out"):
+        pass
+    with only_writer(folder / "inner", "out"):
+        (folder / "inner" / "file").touch()
+    end.set()
+    process.join()
+    with only_writer(folder, "out"), only_writer(folder, "out"):  # of this process, which may call itself
+        assert len([*folder.glob(".*")]) == 1
+    assert [path.name for path in folder.iterdir()] == ["inner"]
+
+
+def test_a_killed_writer_is_followed_at_once_and_one_elsewhere_after_its_last_heartbeat(tmp_path: Path) -> None:
+    dead = _of_process(tmp_path, _ended())
+    dead.rename(tmp_path / f"{claims.WRITER}.1.json")
+    with only_writer(tmp_path, "out"):
+        pass
+    path = _of_process(tmp_path, _ended(), machine="elsewhere").rename(tmp_path / f"{claims.WRITER}.1.json")
+    with pytest.raises(ValueError, match="wait for its end, at most 120 s if it was killed"), only_writer(tmp_path, ""):
+        pass
+    before = path.stat().st_mtime - 2 * DEAD_AFTER
+    os.utime(path, (before, before))
+    with only_writer(tmp_path, "out"):
+        pass
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_is_made_for_a_claim_alone_goes_with_it(tmp_path: Path) -> None:
+    with only_writer(tmp_path / "a" / "b", "out"):
+        assert (tmp_path / "a" / "b").is_dir()
+    with only_writer(tmp_path / "none", "corpus", new=False), only_writer(tmp_path / "c.jsonl", "out", file=True):
+        assert [path.name for path in tmp_path.iterdir()] == [f".c.jsonl{claims.WRITER}.1.json"]
+    assert not [*tmp_path.iterdir()]
+
+
+def test_without_hard_links_there_is_no_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(claims.os, "link", refuse)
+    with only_writer(tmp_path / "out", "out"):
+        (tmp_path / "out" / "file").touch()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["file"]
+
+
+def test_a_writer_that_stood_still_while_another_began_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="process 7 on b has begun to write to .*: make it again"):
+        with only_writer(tmp_path, "out"):
+            other = json.dumps({"host": "b", "machine": "b", "process": 7, "since": 0})
+            (tmp_path / f"{claims.WRITER}.2.json").write_text(other)
+
+
+def test_commands_do_not_mix_what_they_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    owner_ = json.dumps({"host": "b", "machine": "b", "process": 7, "since": 0})
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / f"{claims.WRITER}.1.json").write_text(owner_)
+    for words, name in (
+        (["prepare", "stories", "out"], "OUT"),
+        (["prepare", "folder", "audio", "out"], "OUT"),
+        (["prepare", "benchmark", "swuggy", "out"], "OUT"),
+        (["prepare", "reference", "out"], "FOLDER"),
+        (["align", "out"], "CORPUS"),
+        (["build-conversations", "[]", "lm", "out"], "OUT"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} must be a folder that no other process writes to, but process 7"):
+            run(words)
+    (tmp_path / f".lines.jsonl{claims.WRITER}.1.json").write_text(owner_)
+    with pytest.raises(ValueError, match="out must be a file that no other process writes to, but process 7"):
+        LinesWriter(Path("lines.jsonl"), [])

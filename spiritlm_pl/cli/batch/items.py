@@ -7,6 +7,7 @@ with `error`, is counted, and is tried again the next time; the others are done 
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from spiritlm_pl.corpora.files import files_below, plain_name, short_name
+from spiritlm_pl.runtime.claims import only_writer
 
 if TYPE_CHECKING:
     from spiritlm_pl.generation.prompt import Prompting
@@ -154,7 +156,8 @@ class LinesWriter:
         inputs: files that are read, none of which may be `out`.
 
     Raises:
-        ValueError: if the output is one of the inputs, or was not written by an earlier run.
+        ValueError: if the output is one of the inputs, is written by another process, or was not written by an earlier
+            run.
     """
 
     def __init__(self, out: Path | None, inputs: Sequence[str]) -> None:
@@ -164,7 +167,9 @@ class LinesWriter:
                 raise ValueError(f"the output must be another file than the input, but both are {name}")
         self.out, self.done, self.errors = out, set[str](), 0
         self.stream: IO[str] = sys.stdout
+        self._alone = ExitStack()
         if out is not None:
+            self._alone.enter_context(only_writer(out, "out", file=True))
             lines = [*_whole_lines(out)]
             kept = [line for line in lines if "error" not in line]
             self.done = {line["id"] for line in kept}
@@ -217,6 +222,7 @@ class LinesWriter:
         self.bar.stop()
         if self.out is not None:
             self.stream.close()
+        self._alone.close()
         if self.errors and kind is None:
             where = self.out or "the output"
             items = "1 item" if self.errors == 1 else f"{self.errors} items"
