@@ -39,6 +39,7 @@ from spiritlm_pl.f0.frames import BATCH_SECONDS, SAMPLE_RATE, F0Extractor, num_f
 from spiritlm_pl.runtime.checksums import CHECKSUMS, checked, listed, read_object, recorded, values_of
 from spiritlm_pl.runtime.claims import only_writer
 from spiritlm_pl.runtime.devices import check_device
+from spiritlm_pl.runtime.found import found_at
 from spiritlm_pl.runtime.parallel import parallel_map
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
@@ -289,11 +290,11 @@ def read_f0_info(corpus: str | Path, name: str) -> F0Info:
     """
     path = f0_folder(corpus, name) / INFO_FILE
     if not Path(corpus).is_dir():
-        raise FileNotFoundError(f"corpus must be a folder of `spiritlm prepare`, but {corpus} is missing")
+        raise FileNotFoundError(f"corpus must be a folder of `spiritlm prepare`, but {found_at(corpus)}")
     if not path.is_file():
         command = f"spiritlm extract-f0 {corpus} --name {name}"
         raise FileNotFoundError(
-            f"F0 must have been extracted (`{command}`, with its --extractor), but {path} is missing"
+            f"F0 must have been extracted (`{command}`, with its --extractor), but {found_at(path)}"
         )
     with values_of(path):
         info = F0Info(**read_object(path))

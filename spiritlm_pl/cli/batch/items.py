@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from spiritlm_pl.corpora.files import files_below, plain_name, short_name
 from spiritlm_pl.runtime.claims import only_writer
+from spiritlm_pl.runtime.found import found_at
 
 if TYPE_CHECKING:
     from spiritlm_pl.generation.prompt import Prompting
@@ -57,7 +58,7 @@ def read_items(inputs: Sequence[str], several: bool | None = None) -> Iterator[I
     several = len(inputs) > 1 if several is None else several
     for name in inputs:
         if name != STANDARD and not Path(name).is_file():
-            raise FileNotFoundError(f"INPUT must be a file of JSON lines or -, but {name} does not exist")
+            raise FileNotFoundError(f"INPUT must be a file of JSON lines or -, but {found_at(name)}")
         stream = sys.stdin if name == STANDARD else Path(name).open(encoding="utf-8-sig")
         with stream:
             for number, line in enumerate(_lines(stream, name), start=1):
