@@ -20,6 +20,7 @@ from typing import Any
 from spiritlm_pl.cli.configs import CONFIG_OPTIONS, config_folder, find_config
 from spiritlm_pl.cli.overwriting import overwriting
 from spiritlm_pl.runtime.checksums import CHECKSUMS
+from spiritlm_pl.runtime.parallel import end_with_parent
 from spiritlm_pl.runtime.provenance import atomic_path
 
 ROOT = Path("quickstart")
@@ -110,6 +111,7 @@ class Stage:
 
     def run(self, key: str) -> None:
         """Run all commands in this process, log their output, and write the stamp; exit with 2 on a user error."""
+        end_with_parent()
         LOGS.mkdir(parents=True, exist_ok=True)
         stream = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(stream, 1)

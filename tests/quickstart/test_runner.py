@@ -3,6 +3,9 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
+import time
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -243,6 +246,22 @@ def test_one_quickstart_runs_in_a_folder(tmp_path: Path, monkeypatch: pytest.Mon
     Path(f"quickstart/{WRITER}.1.json").write_text(json.dumps(owner))
     with pytest.raises(ValueError, match="quickstart must be a folder that no other process writes to, but process 7"):
         quickstart(source="synthetic")
+
+
+@pytest.mark.slow
+def test_a_stage_ends_with_a_killed_quickstart(tmp_path: Path) -> None:
+    """The next one begins it anew, in the same folders."""
+    worker = [sys.executable, Path(__file__).with_name("killed_worker.py")]
+    log = tmp_path / "quickstart" / "logs" / "a.log"
+    with subprocess.Popen(worker, cwd=tmp_path) as process:
+        until = time.monotonic() + 60
+        while not (log.is_file() and log.read_text().endswith("\n")) and time.monotonic() < until:
+            time.sleep(0.05)
+        process.kill()
+    stage = Path("/proc", log.read_text().strip())
+    while stage.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not stage.exists()
 
 
 @pytest.mark.slow
