@@ -14,6 +14,7 @@ from spiritlm_pl.quickstart.runner import Runner
 from spiritlm_pl.quickstart.stage import LOGS, ROOT
 from spiritlm_pl.runtime.claims import only_writer
 from spiritlm_pl.runtime.devices import num_cores
+from spiritlm_pl.runtime.limits import check_budget
 
 DEFAULT_STORIES = 2500
 TO_READ = 5.0  # seconds at a terminal before results are replaced
@@ -54,8 +55,7 @@ def quickstart(
         ValueError: if an argument is out of range, another command has replaced a result, or another process writes to
             ./quickstart.
     """
-    if budget <= 0:
-        raise ValueError(f"budget must be positive, but is {budget} instead")
+    check_budget(budget)
     if stories < 20:
         raise ValueError(f"stories must be at least 20, but is {stories} instead")
     if cores is not None and cores < 1:
