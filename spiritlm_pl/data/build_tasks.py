@@ -31,7 +31,7 @@ from spiritlm_pl.text_tokenizers.flat import FlatEncoder
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
-RUN_TOKENS = 1 << 24  # of a stream, before they are sorted and written
+RUN_TOKENS = 1 << 23  # of a stream, before they are sorted and written
 Stream: TypeAlias = tuple[str, str]  # split and name of the stream, such as train and text
 Made: TypeAlias = Iterator[tuple[Stream, Documents, float]]  # documents of a stream, with their seconds of speech
 
