@@ -38,7 +38,7 @@ from spiritlm_pl.runtime.interrupts import interrupts_held
 from spiritlm_pl.runtime.lineage import write_note
 from spiritlm_pl.runtime.parallel import in_background, num_workers, start_server
 from spiritlm_pl.storage.places import local_place
-from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, modules_of
 
 FRESH = ".new"  # folder of a build that is not complete; the blocks of before stay until it is
 
@@ -85,7 +85,8 @@ def build_blocks(
     local_place(out, "out")
     corpora = _corpora(units, splits)
     if num_workers(num_jobs, ALL_ARE_WORTH_IT) > 1:
-        start_server(__name__, "pandas")  # which pyarrow imports when it converts something, if it is there
+        # Workers find what they need: pyarrow imports pandas when it converts something, if it is there.
+        start_server(__name__, "pandas", *modules_of(text_tokenizer))
     tokenizer = TextTokenizer.load(text_tokenizer)
     layout = common_layout([corpus for members in corpora.values() for corpus in members])
     vocabulary = block_vocabulary(
