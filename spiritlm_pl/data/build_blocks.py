@@ -16,7 +16,7 @@ interrupted build goes on.
 
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -115,10 +115,8 @@ def build_blocks(
     )
     plan = plan_build(settings, corpora, texts, tokenizer.fingerprint, block_tokens=block_tokens)
     work = Workplace(Path(out) / FRESH)
-    with ExitStack() as alone:
+    with nullcontext() if work.rank else only_writer(out, "out"):  # a job that is refused tells nobody of a failure
         try:
-            if not work.rank:
-                alone.enter_context(only_writer(out, "out"))
             work.begin(plan.identity, partial(is_whole, work.folder))
             hashing = in_background(partial(_hashes, {} if work.rank else texts))
             read = TaskReader(work.records, settings)

@@ -11,9 +11,11 @@ A command that writes a folder piece by piece claims it as a whole, by `only_wri
 write.
 """
 
+import glob
 import json
 import os
 import platform
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +27,7 @@ from spiritlm_pl.runtime.left_over import process_runs, remove_left_over, tempor
 
 BEAT_EVERY = 15.0  # seconds
 DEAD_AFTER = 120.0  # seconds without a heartbeat
+LOOK_EVERY = 1.0  # seconds between two looks at the claim of another machine
 GIVE_UP_AFTER = 90.0  # seconds without a heartbeat that succeeded: soon others may take the owner for dead
 WRITER = ".writer"  # name of the claim on all that is written to a folder
 
@@ -131,8 +134,10 @@ def only_writer(path: str | Path, argument: str, *, file: bool = False, new: boo
     _written_here.add(place)
     try:
         yield
-        if claim is not None and not claim.beat() and (other := newest(folder, name)) is not None:
-            raise ValueError(f"{rule} {_told(owner(other))} has begun to write to {path}: make it again")
+        if claim is not None and not claim.beat() and place.exists():
+            raise ValueError(
+                f"{rule} another one has begun to write to {path} while this one stood still: make it again"
+            )
     finally:
         _written_here.discard(place)
         stop.set()
@@ -144,8 +149,14 @@ def only_writer(path: str | Path, argument: str, *, file: bool = False, new: boo
 
 
 def _claim_of_writer(folder: Path, name: str, refusal: str) -> Claim | None:
-    """Claim a folder or file to write; return None where no claim can be made."""
-    while True:
+    """Claim a folder or file to write; return None where no claim can be made.
+
+    An owner on another machine may have been killed, and the work restarted here: whether it lives is seen from its
+    next heartbeat.
+    """
+    seen: tuple[Path, float] | None = None
+    unseen = 0
+    while unseen < 50:  # in a folder that cannot be listed, no claim is ever seen
         try:
             claim = take(folder, name)
         except OSError:
@@ -153,13 +164,23 @@ def _claim_of_writer(folder: Path, name: str, refusal: str) -> Claim | None:
         if claim is not None:
             return claim
         held = newest(folder, name)
-        if held is not None and (told := owner(held)):
-            waits = f", at most {DEAD_AFTER:.0f} s if it was killed" if told["machine"] != this_machine() else ""
-            raise ValueError(refusal.format(_told(told)) + waits)
+        beaten = None if held is None else _beaten(held)
+        if held is None or beaten is None:  # it was given back just now
+            unseen += 1
+            time.sleep(0.1)
+            continue
+        told = owner(held)
+        if told.get("machine") == this_machine() or (seen is not None and seen != (held, beaten)):
+            raise ValueError(refusal.format(_told(told)))
+        if seen is None:
+            print(f"{folder}: waiting to see whether {_told(told)} still writes here", file=sys.stderr)
+        seen = held, beaten
+        time.sleep(LOOK_EVERY)
+    return None
 
 
 def _told(owner: dict[str, Any]) -> str:
-    return f"process {owner['process']} on {owner['host']}" if owner else "another one"
+    return f"process {owner.get('process')} on {owner.get('host')}" if owner else "another one"
 
 
 def _beat_until(claim: Claim, stop: threading.Event) -> None:
@@ -169,25 +190,32 @@ def _beat_until(claim: Claim, stop: threading.Event) -> None:
 
 def newest(folder: Path, name: str) -> Path | None:
     """Return the file of the claim in force on a piece of work, dead or alive; None if there is none."""
-    return max((path for path in folder.glob(f"{name}.*.json") if _name(path) == name), key=_generation, default=None)
+    found = folder.glob(f"{glob.escape(name)}.*.json")
+    return max((path for path in found if _name(path) == name), key=_generation, default=None)
 
 
 def owner(path: Path) -> dict[str, Any]:
-    """Return what a claim tells of its owner: host, machine, process, since; nothing if it is gone."""
-    with suppress(FileNotFoundError):
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return content
+    """Return what a claim tells of its owner: host, machine, process, since; nothing if it is gone or damaged."""
+    with suppress(OSError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) else {}
     return {}
 
 
 def _is_dead(path: Path, now: float) -> bool:
     """Whether the owner of a claim has ended; a claim that is gone is dead, too."""
     told = owner(path)
-    if not told or (told["machine"] == this_machine() and not process_runs(told["process"])):
+    if told.get("machine") == this_machine() and not process_runs(told.get("process", 0)):
         return True
+    beaten = _beaten(path)
+    return beaten is None or now - beaten > DEAD_AFTER
+
+
+def _beaten(path: Path) -> float | None:
+    """Return the time of the last heartbeat of a claim; None if it is gone."""
     with suppress(FileNotFoundError):
-        return now - path.stat().st_mtime > DEAD_AFTER
-    return True
+        return path.stat().st_mtime
+    return None
 
 
 def _name(path: Path) -> str:

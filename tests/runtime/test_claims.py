@@ -4,6 +4,7 @@ import errno
 import json
 import multiprocessing
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from spiritlm_pl.cli.batch.items import LinesWriter
 from spiritlm_pl.cli.main import run
 from spiritlm_pl.runtime import claims
 from spiritlm_pl.runtime.claims import DEAD_AFTER, GIVE_UP_AFTER, Claim, newest, only_writer, owner, take
+from spiritlm_pl.runtime.left_over import this_machine
 
 
 def _of_process(folder: Path, process: int, machine: str | None = None) -> Path:
@@ -160,19 +162,52 @@ def test_a_folder_is_written_by_one_process(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["inner"]
 
 
-def test_a_killed_writer_is_followed_at_once_and_one_elsewhere_after_its_last_heartbeat(tmp_path: Path) -> None:
+@pytest.fixture
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "LOOK_EVERY", 0.05)
+
+
+def test_a_killed_writer_is_followed_at_once(tmp_path: Path) -> None:
     dead = _of_process(tmp_path, _ended())
     dead.rename(tmp_path / f"{claims.WRITER}.1.json")
     with only_writer(tmp_path, "out"):
         pass
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"machine": 5, "process": "x"}'])
+def test_one_that_was_killed_elsewhere_is_waited_for_until_it_is_dead(
+    content: str | None, tmp_path: Path, quick_looks: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = _of_process(tmp_path, _ended(), machine="elsewhere").rename(tmp_path / f"{claims.WRITER}.1.json")
-    with pytest.raises(ValueError, match="wait for its end, at most 120 s if it was killed"), only_writer(tmp_path, ""):
-        pass
-    before = path.stat().st_mtime - 2 * DEAD_AFTER
+    if content is not None:  # damaged
+        path.write_text(content)
+    before = path.stat().st_mtime - DEAD_AFTER + 0.3
     os.utime(path, (before, before))
     with only_writer(tmp_path, "out"):
-        pass
+        assert newest(tmp_path, claims.WRITER) == tmp_path / f"{claims.WRITER}.2.json"
     assert not [*tmp_path.iterdir()]
+    assert f"{tmp_path}: waiting to see whether " in capsys.readouterr().err
+
+
+def test_one_that_lives_elsewhere_is_known_by_its_next_heartbeat(tmp_path: Path, quick_looks: None) -> None:
+    path = _of_process(tmp_path, _ended(), machine="elsewhere").rename(tmp_path / f"{claims.WRITER}.1.json")
+    timer = threading.Timer(0.3, os.utime, [path])
+    timer.start()
+    with pytest.raises(ValueError, match=f"process .* writes to {tmp_path}: wait for its end"):
+        with only_writer(tmp_path, "out"):
+            pass
+    timer.join()
+
+
+def test_a_file_with_signs_of_patterns_in_its_name(tmp_path: Path) -> None:
+    out = tmp_path / "a[1]*.jsonl"
+    with only_writer(out, "out", file=True):
+        (claim,) = tmp_path.iterdir()
+        told = json.loads(claim.read_text())
+    claim.write_text(json.dumps(told | {"process": os.getppid()}))
+    with pytest.raises(ValueError, match="wait for its end"), only_writer(out, "out", file=True):
+        pass
 
 
 def test_what_is_made_for_a_claim_alone_goes_with_it(tmp_path: Path) -> None:
@@ -193,16 +228,19 @@ def test_without_hard_links_there_is_no_claim(tmp_path: Path, monkeypatch: pytes
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["file"]
 
 
-def test_a_writer_that_stood_still_while_another_began_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="process 7 on b has begun to write to .*: make it again"):
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_writer_that_stood_still_while_another_began_is_told(ended: bool, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="another one began to write to .* while this one stood still; make it"):
         with only_writer(tmp_path, "out"):
             other = json.dumps({"host": "b", "machine": "b", "process": 7, "since": 0})
-            (tmp_path / f"{claims.WRITER}.2.json").write_text(other)
+            (tmp_path / f"{claims.WRITER}.1.json").unlink()
+            if not ended:
+                (tmp_path / f"{claims.WRITER}.2.json").write_text(other)
 
 
 def test_commands_do_not_mix_what_they_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    owner_ = json.dumps({"host": "b", "machine": "b", "process": 7, "since": 0})
+    owner_ = json.dumps({"host": "b", "machine": this_machine(), "process": os.getppid(), "since": 0})
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / f"{claims.WRITER}.1.json").write_text(owner_)
     for words, name in (
@@ -213,8 +251,10 @@ def test_commands_do_not_mix_what_they_write(tmp_path: Path, monkeypatch: pytest
         (["align", "out"], "CORPUS"),
         (["build-conversations", "[]", "lm", "out"], "OUT"),
     ):
-        with pytest.raises(ValueError, match=f"{name} must be a folder that no other process writes to, but process 7"):
+        with pytest.raises(
+            ValueError, match=f"{name} must be a folder that no other process writes to, but process .* on b"
+        ):
             run(words)
     (tmp_path / f".lines.jsonl{claims.WRITER}.1.json").write_text(owner_)
-    with pytest.raises(ValueError, match="out must be a file that no other process writes to, but process 7"):
+    with pytest.raises(ValueError, match="out must be a file that no other process writes to, but process .* on b"):
         LinesWriter(Path("lines.jsonl"), [])
