@@ -230,7 +230,7 @@ def test_without_hard_links_there_is_no_claim(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_writer_that_stood_still_while_another_began_is_told(ended: bool, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="another one began to write to .* while this one stood still: make it"):
+    with pytest.raises(ValueError, match="another one has begun to write to .* while this one stood still: make it"):
         with only_writer(tmp_path, "out"):
             other = json.dumps({"host": "b", "machine": "b", "process": 7, "since": 0})
             (tmp_path / f"{claims.WRITER}.1.json").unlink()
