@@ -1,11 +1,13 @@
 """CPU time and memory of building blocks, with another version of this package beside it in turn, on the same inputs.
 
-    python benchmarks/build_blocks.py --utterances 20000 --other ../spiritlm-pl-before
+    python benchmarks/build_blocks.py --utterances 20000 --text texts.txt --other ../spiritlm-pl-before
     python benchmarks/build_blocks.py --utterances 200000 --processes 1 2
 
-Utterances are made up: 11 s, 32 words of 20,000, 209 units each. Every build runs in a process of its own, after one of
-1,000 utterances that imports what is needed; its CPU time and its peak are printed, and the ratio of the versions.
-`--processes` builds with each of these numbers of processes in turn, and prints seconds by the clock and their ratio.
+Utterances are made up: 11 s, 32 words of 20,000, 209 units each. Texts are lines of files, or made up as well, and read
+with tokenizers of 32,000 pieces in the layouts of `benchmarks/text_blocks.py`, which are trained on them. Every build
+runs in a process of its own, after one of 1,000 utterances and few texts that imports what is needed; its CPU time and
+its peak are printed, and the ratio of the versions. `--processes` builds with each of these numbers of processes in
+turn, and prints seconds by the clock and their ratio.
 """
 
 import argparse
@@ -14,9 +16,13 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from text_blocks import LAYOUTS, made_up, write_tokenizer
+from text_blocks import write_units as write_one_unit
 
 from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.streams import SpeechLayout
@@ -24,17 +30,20 @@ from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
 
 PART = 1_000
 SECONDS, WORDS, UNITS, FRAMES = 11.0, 32, 209, 275
+VOCABULARY, LEARNT_CHARACTERS = 32_000, 8_000_000  # of tokenizers, and of the texts that they are trained on
 LAYOUT = SpeechLayout.spirit_lm(num_units=501, frame_rate=25.0)
 BUILD = """
 import json, resource, sys, time
 from spiritlm_pl.data.build_blocks import build_blocks
-warm, units, tokenizer, out, jobs = sys.argv[1:]
-build_blocks([warm], tokenizer, out + "_warm", splits=("train",))
+warm, units, tokenizer, out, jobs, *text = sys.argv[1:]
+options = {"splits": ("train",), **({"num_jobs": int(jobs)} if int(jobs) else {})}
+build_blocks([warm], tokenizer, out + "_warm", text[:1], **options)
 start, began = time.process_time(), time.perf_counter()
-build_blocks([units], tokenizer, out, splits=("train",), **({"num_jobs": int(jobs)} if int(jobs) else {}))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+made = build_blocks([units], tokenizer, out, text[1:], **options)
 seconds = {"cpu_seconds": time.process_time() - start, "seconds": time.perf_counter() - began}
-print(json.dumps(seconds | {"peak_mib": peak // 1024}))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+tokens = sum(stream["text_tokens"] + stream["speech_tokens"] for stream in made.values())
+print(json.dumps(seconds | {"peak_mib": peak // 1024, "tokens": tokens}))
 """
 
 
@@ -63,33 +72,96 @@ def _utterance(name: str, lexicon: list[str], chances: np.ndarray, generator: np
     )
 
 
-def build(tree: Path, *arguments: Path, jobs: int = 0) -> dict[str, float]:
+@dataclass(frozen=True)
+class Case:
+    """Inputs of a build.
+
+    Attributes:
+        name: what is built.
+        units: folder of unit shards.
+        tokenizer: folder of the text tokenizer.
+        texts: a short file of texts for the build before the one that is measured, and the texts; perhaps neither.
+        utterances: number of utterances; None to count tokens.
+    """
+
+    name: str
+    units: Path
+    tokenizer: Path
+    texts: tuple[Path, ...] = ()
+    utterances: int | None = None
+
+
+def build(tree: Path, case: Case, folder: Path, jobs: int = 0) -> dict[str, float]:
     """Build blocks in a new process with the package of a folder, and in `jobs` processes unless this is 0."""
-    environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", BUILD, *map(str, arguments), str(jobs)]
-    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=True)
+    environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    arguments = [folder / "warm", case.units, case.tokenizer, folder / "out", jobs, *case.texts]
+    command = [sys.executable, "-c", BUILD, *map(str, arguments)]
+    done = subprocess.run(command, cwd=tree, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def compare_processes(options: argparse.Namespace, folder: Path) -> None:
+def compare_processes(case: Case, folder: Path, numbers: list[int], repeats: int) -> None:
     """Build in each number of processes in turn, and print seconds by the clock."""
     tree = Path(__file__).resolve().parents[1]
     best: dict[int, float] = {}
-    for turn in range(options.repeats):
-        for jobs in options.processes:
-            out = folder / f"out_{turn}_{jobs}"
-            found = build(tree, folder / "warm", folder / "units", folder / "text", out, jobs=jobs)
+    for _ in range(repeats):
+        for jobs in numbers:
+            found = build(tree, case, folder, jobs)
             best[jobs] = min(best.get(jobs, float("inf")), found["seconds"])
-            print(f"{jobs} processes{found['seconds']:8.2f} s", flush=True)
+            print(f"{case.name}: {jobs} processes{found['seconds']:8.2f} s", flush=True)
     for jobs, seconds in best.items():
-        print(f"{jobs} processes: {best[options.processes[0]] / seconds:.2f} times the first")
+        print(f"{case.name}: {jobs} processes: {best[numbers[0]] / seconds:.2f} times the first", flush=True)
+
+
+def compare_versions(case: Case, folder: Path, versions: dict[str, Path], repeats: int) -> None:
+    """Build with each version in turn, and print a line for each build, and the ratio."""
+    best: dict[str, float] = {}
+    for _ in range(repeats):
+        for name, tree in versions.items():
+            found = build(tree, case, folder)
+            spent = found["cpu_seconds"]
+            best[name] = min(best.get(name, float("inf")), spent)
+            each = f"{1e6 * spent / found['tokens']:8.3f} us a token"
+            if case.utterances is not None:
+                each += f"{1e6 * spent / case.utterances:8.1f} us an utterance"
+            print(f"{case.name}: {name:<6}{spent:8.2f} CPU s{each}{found['peak_mib']:6.0f} MiB", flush=True)
+    if "other" in best:
+        print(f"{case.name}: ratio {best['other'] / best['here']:.1f}", flush=True)
+
+
+def text_cases(files: list[Path], megabytes: float, layouts: list[str], folder: Path) -> Iterator[Case]:
+    """Yield builds of texts with tokenizers of some layouts, which are trained on them.
+
+    Args:
+        files: files of texts, one a line, as all versions read them; none to make up texts.
+        megabytes: size of texts that are made up.
+        layouts: layouts of tokenizers.
+        folder: folder for what is made.
+    """
+    if not files:
+        files = [folder / "made_up.txt"]
+        files[0].write_text("\n".join(text.replace("\n", " ") for text in made_up(megabytes)), encoding="utf-8")
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").split("\n") if line]
+    (folder / "few.txt").write_text("\n".join(lines[:100]), encoding="utf-8")
+    learnt = lines[:: -(-sum(map(len, lines)) // LEARNT_CHARACTERS)]
+    for layout in layouts:
+        write_tokenizer(folder / layout, layout, learnt, VOCABULARY)
+        texts = (folder / "few.txt", *files)
+        yield Case(f"text, {layout}", write_one_unit(folder / "one"), folder / layout, texts)
 
 
 def main() -> None:
-    """Build with each version in turn, and print a line for each build."""
+    """Build with each version, or in each number of processes, in turn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--utterances", type=int, default=20_000)
+    parser.add_argument("--utterances", type=int, default=20_000, help="number of utterances; 0 for texts alone")
+    parser.add_argument("--text", type=Path, nargs="+", default=[], help="files of texts, one a line")
+    parser.add_argument(
+        "--megabytes", type=float, default=40.0, help="size of the texts that are made up without --text"
+    )
+    parser.add_argument(
+        "--layouts", nargs="*", choices=LAYOUTS, default=LAYOUTS, help="of text tokenizers; none: no text"
+    )
     parser.add_argument("--other", type=Path, help="folder of another version of the package")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--processes", type=int, nargs="+", help="numbers of processes to compare")
@@ -101,21 +173,19 @@ def main() -> None:
     versions |= {} if options.other is None else {"other": options.other.resolve()}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
+        cases: list[Case] = []
         write_units(folder / "warm", PART, lexicon, generator)
-        write_units(folder / "units", options.utterances, lexicon, generator)
-        train_text_tokenizer([" ".join(generator.choice(lexicon, 20)) for _ in range(3000)], 4000).save(folder / "text")
-        best: dict[str, float] = {}
-        if options.processes:
-            compare_processes(options, folder)
-            return
-        for _ in range(options.repeats):
-            for name, tree in versions.items():
-                found = build(tree, folder / "warm", folder / "units", folder / "text", folder / "out")
-                best[name] = min(best.get(name, float("inf")), found["cpu_seconds"])
-                each = 1e6 * found["cpu_seconds"] / options.utterances
-                print(f"{name:<6}{found['cpu_seconds']:8.2f} CPU s{each:8.1f} us an utterance{found['peak_mib']:6} MiB")
-        if "other" in best:
-            print(f"ratio {best['other'] / best['here']:.1f}")
+        if options.utterances:
+            write_units(folder / "units", options.utterances, lexicon, generator)
+            texts = [" ".join(generator.choice(lexicon, 20)) for _ in range(3000)]
+            train_text_tokenizer(texts, 4000).save(folder / "text")
+            cases.append(Case("units", folder / "units", folder / "text", utterances=options.utterances))
+        cases += text_cases([one.resolve() for one in options.text], options.megabytes, options.layouts, folder)
+        for case in cases:
+            if options.processes:
+                compare_processes(case, folder, options.processes, options.repeats)
+            else:
+                compare_versions(case, folder, versions, options.repeats)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import PreTrainedTokenizerFast
 
 from spiritlm_pl.corpora.text_files.options import TextOptions
+from spiritlm_pl.corpora.text_files.readers import batches_of
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.corpora.text_files.source import TextSource, open_source
 from spiritlm_pl.data.build_blocks import build_blocks
@@ -60,11 +61,10 @@ def made_up(megabytes: float) -> list[str]:
     return documents
 
 
-def write_tokenizer(folder: Path, layout: str, documents: list[str]) -> None:
-    """Train a tokenizer of one layout on some of the documents."""
-    some = documents[:400]
+def write_tokenizer(folder: Path, layout: str, some: list[str], vocabulary: int = VOCABULARY) -> None:
+    """Train a tokenizer of one layout on some documents."""
     if layout == "sentencepiece":
-        train_text_tokenizer((line for text in some for line in text.split("\n")), 8_000).save(folder)
+        train_text_tokenizer((line for text in some for line in text.split("\n")), vocabulary // 2).save(folder)
         return
     if layout == "byte_level":
         tokenizer = Tokenizer(models.BPE())
@@ -72,14 +72,14 @@ def write_tokenizer(folder: Path, layout: str, documents: list[str]) -> None:
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(LLAMA3), "isolated"), bytes_of])
         tokenizer.decoder = decoders.ByteLevel()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
-        trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, initial_alphabet=alphabet, show_progress=False)
+        trainer = trainers.BpeTrainer(vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False)
         tokenizer.train_from_iterator(some, trainer)
         tokenizer.add_special_tokens([AddedToken("</s>", special=True, normalized=False)])
     else:
         tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
         tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
         special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-        trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=special, show_progress=False)
+        trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=special, show_progress=False)
         tokenizer.train_from_iterator((f"▁{word}" for text in some for word in text.split()), trainer)
         values = json.loads(tokenizer.to_str()) | {"pre_tokenizer": None}
         values["added_tokens"] = values["added_tokens"][:3]  # the bytes are pieces of text
@@ -139,16 +139,16 @@ def figures(folder: Path, megabytes: float, layouts: list[str], repeats: int) ->
         took = seconds(partial(count_texts, source), repeats)
         yield {"what": f"read {path.name}", "MB_per_second": round(size / took, 1)}
     for layout in layouts:
-        write_tokenizer(folder / layout, layout, documents)
+        write_tokenizer(folder / layout, layout, documents[:400])
         tokenizer = TextTokenizer.load(folder / layout)
         source = open_source([str(files[0])], TextOptions())
-        batches = list(encoded_texts(source.all_texts(Skipped()), FlatEncoder(tokenizer), 0.01, Skipped()))
-        tokens = sum(len(batch.tokens) for batch in batches)
-        del batches
 
-        def encode(tokenizer: TextTokenizer = tokenizer, source: TextSource = source) -> None:
-            for _ in encoded_texts(source.all_texts(Skipped()), FlatEncoder(tokenizer), 0.01, Skipped()):
-                pass
+        def encode(tokenizer: TextTokenizer = tokenizer, source: TextSource = source) -> int:
+            batches = (batch for piece in source.pieces() for batch in batches_of(piece, source.options, Skipped()))
+            encoded = encoded_texts(batches, "lines.txt", FlatEncoder(tokenizer), 0.01, Skipped())
+            return sum(len(batch.tokens) for batch in encoded)
+
+        tokens = encode()
 
         def build(layout: str = layout) -> None:
             build_blocks([str(units)], str(folder / layout), str(folder / "blocks"), [str(files[0])])

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -140,8 +141,12 @@ def start_ranks(python: Path) -> Iterator[StartRanks]:
         )
         started.append(process)
 
-        def finish(codes: tuple[int, ...] = (0,)) -> str:
-            printed, _ = process.communicate(timeout=280)
+        def finish(codes: tuple[int, ...] = (0,), seconds: float = 280) -> str:
+            try:
+                printed, _ = process.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired as error:  # a rank that has ended leaves others to wait for it
+                told = (error.output or b"").decode(errors="replace")
+                raise AssertionError(f"ranks still run after {seconds} s, and have printed:\n{told}") from None
             assert process.returncode in codes, printed
             return printed
 
@@ -151,7 +156,10 @@ def start_ranks(python: Path) -> Iterator[StartRanks]:
     for process in started:
         if process.poll() is None:  # the test has failed
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=5)
+        assert process.stdout is not None
+        process.stdout.close()  # which a rank may hold open for as long as it waits for the others
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+StartRanks = Callable[..., Callable[..., str]]  # the fixture
 
 TOLD = """
 import json, os, sys
@@ -43,6 +46,28 @@ def test_modules_commands_and_options_run_as_in_an_interpreter(python: Path, tmp
         assert (warm.returncode, warm.stdout, warm.stderr) == (0, fresh.stdout, ""), words
     failed = subprocess.run([python, "-c", "raise ValueError('why')"], capture_output=True, text=True)
     assert failed.returncode == 1 and failed.stderr.endswith("ValueError: why\n")
+
+
+def test_ranks_are_killed_with_what_has_started_them(python: Path) -> None:
+    rank = f"import os; print(os.getpid(), flush=True); {WAITS}"
+    script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {rank!r}])"
+    with subprocess.Popen([python, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        forked = int(process.stdout.readline())
+        process.kill()
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{forked}").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not Path(f"/proc/{forked}").exists()
+
+
+def test_ranks_that_wait_for_one_that_has_ended_are_told(start_ranks: StartRanks, tmp_path: Path) -> None:
+    """What they wait for, such as a port, may take half an hour; the output of the one that failed says why."""
+    script = tmp_path / "ranks.py"
+    rank = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(30)'])"
+    script.write_text(f"import subprocess, sys\n{rank}\nprint('why', flush=True)\nsys.exit(3)\n")
+    with pytest.raises(AssertionError, match="(?s)ranks still run after 2 s, and have printed:.*why"):
+        start_ranks(script)(seconds=2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

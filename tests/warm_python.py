@@ -3,8 +3,8 @@
 Most of a training of a few steps in a process of its own is the import of its libraries. `warm_python` starts a server
 that imports them once, and writes a program that stands for `sys.executable`: it hands its command line (a script,
 `-c` or `-m`), environment, folder and standard streams to the server, which forks a process that runs it. The program
-ends as that process does, and hands signals on to it; where the program is killed, so is the process. Within the
-process, `sys.executable` is the program, so that ranks which it starts begin in the same way.
+ends as that process does, and hands signals on to it; where the program is killed, so are the process and those that it
+has started. Within the process, `sys.executable` is the program, so that ranks which it starts begin in the same way.
 
 What only a fresh interpreter can do (other options, another value of a variable such as PYTHONHASHSEED), that does.
 """
@@ -140,6 +140,8 @@ class Server:
                         with suppress(ProcessLookupError):
                             os.kill(key.data, number)
                         if number == signal.SIGKILL:
+                            with suppress(ProcessLookupError):  # it is not yet the first of a group
+                                os.killpg(key.data, number)
                             selector.unregister(source)
 
     def reap(self) -> Iterator[socket.socket]:

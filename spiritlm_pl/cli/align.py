@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
+from spiritlm_pl.cli.parser import writes
 from spiritlm_pl.registry import trust_given
 
 
+@writes("corpus", new=False)
 def align(
     corpus: str,
     method: str = "pocketsphinx",

@@ -13,6 +13,7 @@ from spiritlm_pl.benchmarks.catalogue import CATALOGUE, SETS
 from spiritlm_pl.benchmarks.info import Info, check_options
 from spiritlm_pl.interop.release.layout import Release
 from spiritlm_pl.registry import find, find_all, registered
+from spiritlm_pl.runtime.found import found_at
 from spiritlm_pl.runtime.model_description import CONFIG_FILE, DESCRIPTION_FILE, LM
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def planned_jobs(name: str, data: Path, options: dict[str, Any]) -> list[Job]:
     chosen = benchmarks_named(name)
     alone = list(chosen) == [name.replace("-", "_")]
     if not data.exists():
-        raise FileNotFoundError(f"DATA must be a folder or file, or a YAML file of a set, but {data} does not exist")
+        raise FileNotFoundError(f"DATA must be a folder or file, or a YAML file of a set, but {found_at(data)}")
     if data.is_dir() or (alone and data.suffix not in (".yaml", ".yml")):
         if not alone:
             raise ValueError(f"DATA must be a YAML file with the folders of a set, but is {data}")
@@ -158,9 +159,9 @@ def check_model(model: Path, speech_tokenizer: Path | None) -> None:
     """
     told = "--model must be a model folder, the folder of a language model or the published release"
     if not model.is_dir():
-        raise FileNotFoundError(f"{told}, but {model} does not exist")
+        raise FileNotFoundError(f"{told}, but {found_at(model)}")
     parts = (LM, DESCRIPTION_FILE, CONFIG_FILE)
     if not Release.is_at(model) and not any((model / part).exists() for part in parts):
         raise FileNotFoundError(f"{told}, but {model} holds neither {parts[0]}/ nor {parts[1]} or {parts[2]}")
     if speech_tokenizer is not None and not speech_tokenizer.is_dir():
-        raise FileNotFoundError(f"--speech-tokenizer must be a folder, but {speech_tokenizer} does not exist")
+        raise FileNotFoundError(f"--speech-tokenizer must be a folder, but {found_at(speech_tokenizer)}")

@@ -1,8 +1,10 @@
 """`spiritlm build-conversations`: conversations and tasks over tokenised corpora to training blocks."""
 
+from spiritlm_pl.cli.parser import writes
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 
 
+@writes("out")
 def build_conversations(
     units: list[str],
     text_tokenizer: str,

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+from spiritlm_pl.runtime.found import found_at
+
 
 def import_release(
     directory: Path, out: Path, variant: Literal["base", "expressive", "all"] = "all", layer: int = 11
@@ -42,6 +44,6 @@ def import_release(
         return
     variants = release.variants if variant == "all" else (chosen_variant(release, variant),)
     if not variants:
-        raise FileNotFoundError(f"directory must hold a language model, but {release.lm('base')} does not exist")
+        raise FileNotFoundError(f"directory must hold a language model, but {found_at(release.lm('base'))}")
     for folder in parts(release, out, variants):
         print(folder, flush=True)

@@ -9,6 +9,7 @@ import json
 import re
 from argparse import Action, ArgumentError
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from inspect import Parameter, getdoc, signature
@@ -22,11 +23,13 @@ from jsonargparse import ArgumentParser
 from spiritlm_pl.cli.help import HelpFormatter, list_element, shown_name, types_of
 from spiritlm_pl.cli.nested_options import nested_advice
 from spiritlm_pl.cli.typed_names import spelt
+from spiritlm_pl.runtime.claims import only_writer
 from spiritlm_pl.runtime.foreign_texts import WRONG_VALUE
 
 TRUTH_VALUES = ("true", "false", "yes", "no", "1", "0", "null")
 PRINT_CONFIG = "--print_config"
 LOOK = "command_look"  # name of the attribute in which `look` keeps the settings of a command's function
+WRITES = "command_writes"  # name of the attribute in which `writes` keeps an argument of a command's function
 APPENDS_TO = "appends_to"  # attribute of an option that adds to another argument: the name of that one
 OPTION = re.compile(r"--?[A-Za-z][^\s=]*")
 # Option that an earlier version had -> its present name.
@@ -55,6 +58,21 @@ def look(**settings: Any) -> Callable[[Function], Function]:
 
     def decorate(function: Function) -> Function:
         setattr(function, LOOK, Look(**settings))
+        return function
+
+    return decorate
+
+
+def writes(argument: str, *, new: bool = True) -> Callable[[Function], Function]:
+    """Decorate the function of a command that writes to a folder, which no other command may write to meanwhile.
+
+    Args:
+        argument: name of the function's argument that gives the folder.
+        new: whether the command makes the folder; if not, it must be there.
+    """
+
+    def decorate(function: Function) -> Function:
+        setattr(function, WRITES, (argument, new))
         return function
 
     return decorate
@@ -142,10 +160,17 @@ def run_command(function: Callable[..., None], parser: CommandParser, words: Seq
     first = [] if variadic is None else [values.pop(name) for name in names[: names.index(variadic)]]
     further = () if variadic is None else values.pop(variadic)
     try:
-        function(*first, *further, **values)
+        with _alone(function, values):
+            function(*first, *further, **values)
     except (ValueError, OSError) as error:
         _spell_argument(error, parser, words)
         raise
+
+
+def _alone(function: Callable[..., None], values: Mapping[str, Any]) -> AbstractContextManager[None]:
+    """Return a context in which no other command writes to the folder that this one writes to."""
+    name, new = getattr(function, WRITES, (None, False))
+    return nullcontext() if name is None else only_writer(values[name], name, new=new)
 
 
 def _check_once(parser: CommandParser, words: Sequence[str]) -> None:

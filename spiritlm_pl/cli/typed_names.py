@@ -1,4 +1,8 @@
-"""Names of arguments in messages, as a user types them: `--num-jobs must ...` in place of `num_jobs must ...`."""
+"""Names of arguments in messages, as a user types them: `--num-jobs must ...` in place of `num_jobs must ...`.
+
+Only what a message begins with is taken for an argument, or what follows `vocoder 'x' does not fit: `. Where a file
+holds something wrong, its path stands first, as in `own.yaml: text must ...`: its fields may have names of arguments.
+"""
 
 import re
 from collections import Counter
@@ -7,8 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 BETWEEN = re.compile(r", | and | or | \+ ")
-FIRST = r"(?:(?:(?! must ).)*?: )??"  # what a message says before its rule, as in "vocoder x does not fit: "
 NAMES = rf"\w+(?:(?:{BETWEEN.pattern})\w+)*"
+FIRST = r"(?:\w+ .*? does not fit: )?"
 RULE = re.compile(rf"(?P<before>{FIRST})(?P<names>{NAMES})(?= must )", re.DOTALL)
 
 

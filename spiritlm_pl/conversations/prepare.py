@@ -27,6 +27,7 @@ from spiritlm_pl.corpora.replacing import check_corpus, claim_audio
 from spiritlm_pl.corpora.splitting import assign_splits, check_fractions, split_of_part
 from spiritlm_pl.corpora.text_files.finding import find_files
 from spiritlm_pl.corpora.text_files.skipped import Skipped
+from spiritlm_pl.runtime.found import found_at
 from spiritlm_pl.runtime.left_over import temporary_folder
 from spiritlm_pl.storage.places import is_url
 
@@ -223,7 +224,7 @@ def prepare_conversations(
     }
     check_corpus(out, **description, overwrite=overwrite)
     if root is not None and not root.is_dir():
-        raise FileNotFoundError(f"audio_root must be a folder, but {audio_root} is none")
+        raise FileNotFoundError(f"audio_root must be a folder, but {found_at(root)}")
     with temporary_folder(out / GIVEN) as unnamed:
         gathered = _Gathered(out, unnamed, root)
         _read(source, task, gathered, skipped)

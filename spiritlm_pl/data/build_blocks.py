@@ -16,6 +16,7 @@ interrupted build goes on.
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -32,11 +33,12 @@ from spiritlm_pl.data.shuffling import GroupWriter, groups_of
 from spiritlm_pl.data.text_streams import open_sources
 from spiritlm_pl.data.unit_corpus import UnitCorpus, check_named_once, common_layout, tokenizer_of, with_split
 from spiritlm_pl.data.workplace import ALL_ARE_WORTH_IT, Workplace
+from spiritlm_pl.runtime.claims import only_writer
 from spiritlm_pl.runtime.interrupts import interrupts_held
 from spiritlm_pl.runtime.lineage import write_note
 from spiritlm_pl.runtime.parallel import in_background, num_workers, start_server
 from spiritlm_pl.storage.places import local_place
-from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
+from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer, modules_of
 
 FRESH = ".new"  # folder of a build that is not complete; the blocks of before stay until it is
 
@@ -83,7 +85,8 @@ def build_blocks(
     local_place(out, "out")
     corpora = _corpora(units, splits)
     if num_workers(num_jobs, ALL_ARE_WORTH_IT) > 1:
-        start_server(__name__, "pandas")  # which pyarrow imports when it converts something, if it is there
+        # Workers find what they need: pyarrow imports pandas when it converts something, if it is there.
+        start_server(__name__, "pandas", *modules_of(text_tokenizer))
     tokenizer = TextTokenizer.load(text_tokenizer)
     layout = common_layout([corpus for members in corpora.values() for corpus in members])
     vocabulary = block_vocabulary(
@@ -112,43 +115,44 @@ def build_blocks(
     )
     plan = plan_build(settings, corpora, texts, tokenizer.fingerprint, block_tokens=block_tokens)
     work = Workplace(Path(out) / FRESH)
-    try:
-        work.begin(plan.identity, partial(is_whole, work.folder))
-        hashing = in_background(partial(_hashes, {} if work.rank else texts))
-        read = TaskReader(work.records, settings)
-        records = work.shared(
-            plan.tasks, lambda one: one.record(work.records), read, num_jobs, "reading", lambda one: one.size
-        )
-        with work.given_up():
-            streams = built_streams(records, corpora, texts, hashing.result(), skipped, changed)
-        groups = [
-            group
-            for stream in streams
-            for group in groups_of(
-                stream.name, [work.records / file for file in stream.runs], stream.tokens, block_tokens
+    with nullcontext() if work.rank else only_writer(out, "out"):  # a job that is refused tells nobody of a failure
+        try:
+            work.begin(plan.identity, partial(is_whole, work.folder))
+            hashing = in_background(partial(_hashes, {} if work.rank else texts))
+            read = TaskReader(work.records, settings)
+            records = work.shared(
+                plan.tasks, lambda one: one.record(work.records), read, num_jobs, "reading", lambda one: one.size
             )
-        ]
-        write = GroupWriter(work.folder, work.records, vocabulary)
-        entries = work.shared(groups, lambda group: group.record(work.records), write, num_jobs, "writing")
-        work.leave()
-    except BaseException as error:
-        work.fail(error)
-        raise
-    if work.rank:
-        return {}
-    made_by = tokenizer_of([corpus for members in corpora.values() for corpus in members])
-    common = {"seed": seed, TEXT_FINGERPRINT: tokenizer.fingerprint, **made_by}
-    made = {}
-    for stream in streams:
-        own = [some for group, some in zip(groups, entries, strict=True) if group.stream == stream.name]
-        made[stream.name] = write_manifest(
-            work.folder / stream.name, stream.kind, vocabulary, chain.from_iterable(own), common | stream.sources
-        )
-    work.finish()  # from here on, what is left after a kill is not taken for work to go on with
-    with interrupts_held():  # so that all splits have one vocabulary
-        replace_streams(Path(out), work.folder, splits)
-        write_note(out, "build_blocks", units)
-    shutil.rmtree(work.folder)
+            with work.given_up():
+                streams = built_streams(records, corpora, texts, hashing.result(), skipped, changed)
+            groups = [
+                group
+                for stream in streams
+                for group in groups_of(
+                    stream.name, [work.records / file for file in stream.runs], stream.tokens, block_tokens
+                )
+            ]
+            write = GroupWriter(work.folder, work.records, vocabulary)
+            entries = work.shared(groups, lambda group: group.record(work.records), write, num_jobs, "writing")
+            work.leave()
+        except BaseException as error:
+            work.fail(error)
+            raise
+        if work.rank:
+            return {}
+        made_by = tokenizer_of([corpus for members in corpora.values() for corpus in members])
+        common = {"seed": seed, TEXT_FINGERPRINT: tokenizer.fingerprint, **made_by}
+        made = {}
+        for stream in streams:
+            own = [some for group, some in zip(groups, entries, strict=True) if group.stream == stream.name]
+            made[stream.name] = write_manifest(
+                work.folder / stream.name, stream.kind, vocabulary, chain.from_iterable(own), common | stream.sources
+            )
+        work.finish()  # from here on, what is left after a kill is not taken for work to go on with
+        with interrupts_held():  # so that all splits have one vocabulary
+            replace_streams(Path(out), work.folder, splits)
+            write_note(out, "build_blocks", units)
+        shutil.rmtree(work.folder)
     return {name: _summary(manifest) for name, manifest in made.items()}
 
 

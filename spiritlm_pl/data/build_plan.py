@@ -11,7 +11,7 @@ from spiritlm_pl.data.blocks import stream_folder
 from spiritlm_pl.data.build_tasks import BuildSettings, Input, Task, TextPiece, UnitPart
 from spiritlm_pl.data.unit_corpus import UnitCorpus
 
-FORMAT = 3  # of runs and records; another number if a later version makes others of the same inputs
+FORMAT = 4  # of runs and records; another number if a later version makes others of the same inputs
 SMALLEST_TASK, LARGEST_TASK = 1 << 23, 1 << 26  # bytes of input
 WANTED_TASKS = 64
 

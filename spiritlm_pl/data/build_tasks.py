@@ -16,8 +16,8 @@ import numpy as np
 
 from spiritlm_pl.corpora.text_files.files import Piece
 from spiritlm_pl.corpora.text_files.options import TextOptions
-from spiritlm_pl.corpora.text_files.places import of_key
-from spiritlm_pl.corpora.text_files.readers import texts_of
+from spiritlm_pl.corpora.text_files.places import at_place
+from spiritlm_pl.corpora.text_files.readers import batches_of
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.data.documents import Documents
 from spiritlm_pl.data.part_tables import PartTables
@@ -31,7 +31,7 @@ from spiritlm_pl.text_tokenizers.flat import FlatEncoder
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
-RUN_TOKENS = 1 << 24  # of a stream, before they are sorted and written
+RUN_TOKENS = 1 << 23  # of a stream, before they are sorted and written
 Stream: TypeAlias = tuple[str, str]  # split and name of the stream, such as train and text
 Made: TypeAlias = Iterator[tuple[Stream, Documents, float]]  # documents of a stream, with their seconds of speech
 
@@ -180,9 +180,9 @@ class TaskReader(OpensForItself):
             yield (part.split, kind), table, seconds
 
     def _of_piece(self, piece: TextPiece, skipped: Skipped, changed: Skipped, counts: Counter[str]) -> Made:
-        texts = texts_of(piece.piece, piece.options, skipped)
-        place, share = partial(of_key, piece.piece.file), self.settings.text_validation
-        for batch in encoded_texts(texts, self._encoder, share, skipped, changed, place):
+        batches, file = batches_of(piece.piece, piece.options, skipped), piece.piece.file
+        place, share = partial(at_place, file), self.settings.text_validation
+        for batch in encoded_texts(batches, file.name, self._encoder, share, skipped, changed, place):
             counts[piece.stream] += len(batch.keys)  # of all splits, also of those that are not built
             for split, held_out in (("train", False), ("validation", True)):
                 table = batch.table(held_out) if split in self.settings.splits else None

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from spiritlm_pl.data.blocks import BlockEntry, open_arrays, write_arrays
-from spiritlm_pl.data.documents import Integers, bounds, ragged_take
+from spiritlm_pl.data.documents import Integers, bounds
 from spiritlm_pl.data.rng import Keys
+from spiritlm_pl.runtime.ragged import ragged_take
 from spiritlm_pl.storage.places import Place
 from spiritlm_pl.vocabulary import Vocabulary
 

@@ -10,16 +10,15 @@ Shapes: D documents, W words, N tokens (all text tokens first, then all speech t
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from spiritlm_pl.data.rng import Keys
+from spiritlm_pl.runtime.ragged import ragged_take
 
 Integers = npt.NDArray[np.int64]
 COUNTS = ("text_counts", "speech_counts", "word_counts", "keys")  # arrays of a table beside the tokens
-TAKEN_AT_ONCE = 1 << 20  # values whose places are in memory together
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,18 @@ class Documents:
             keys=self.keys[places],
         )
 
+    def between(self, first: int, last: int) -> "Documents":
+        """Return the documents with the numbers [first, last)."""
+        low, high = self.word_bounds[[first, last]].tolist()
+        text, speech = (slice(*spans[[low, high]].tolist()) for spans in (self.text_bounds, self.speech_bounds))
+        return Documents(
+            tokens=np.concatenate([self.tokens[text], self.tokens[speech]]),
+            text_counts=self.text_counts[low:high],
+            speech_counts=self.speech_counts[low:high],
+            word_counts=self.word_counts[first:last],
+            keys=self.keys[first:last],
+        )
+
     def __len__(self) -> int:
         """Return the number of documents."""
         return len(self.word_counts)
@@ -131,23 +142,3 @@ def bounds(counts: npt.NDArray[np.unsignedinteger] | Integers) -> Integers:
     result = np.zeros(len(counts) + 1, dtype=np.int64)
     np.cumsum(counts, out=result[1:], dtype=np.int64)
     return result
-
-
-def ragged_take(values: npt.NDArray[Any], spans: Integers, places: Integers) -> npt.NDArray[Any]:
-    """Return parts of an array, one after the other.
-
-    Args:
-        values: array (N,) that is made of parts.
-        spans: start of each part, and the end (P + 1,).
-        places: numbers of the parts to return, in this order (n,).
-    """
-    starts, counts = spans[:-1][places], np.diff(spans)[places]
-    ends = bounds(counts)
-    found = np.empty(int(ends[-1]), dtype=values.dtype)
-    first = 0
-    while first < len(places):  # some at a time, since their places take more memory than the values
-        last = max(first + 1, int(np.searchsorted(ends, ends[first] + TAKEN_AT_ONCE, side="right")) - 1)
-        shift = np.repeat(starts[first:last] - ends[first:last], counts[first:last])
-        found[ends[first] : ends[last]] = values[np.arange(ends[first], ends[last]) + shift]
-        first = last
-    return found

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from spiritlm_pl.corpora.cuts import Cuts
 from spiritlm_pl.data.corpus_store import UnitUtterance
-from spiritlm_pl.data.unit_corpus import UnitCorpus, common_layout, with_split
+from spiritlm_pl.data.unit_corpus import TOKENIZER, UnitCorpus, common_layout, tokenizer_of, with_split
 from spiritlm_pl.runtime.checksums import check_size
 from spiritlm_pl.runtime.flat_index import RECORDS, IndexWriter, from_json_array, json_array, open_index
 from spiritlm_pl.runtime.names import Names, NamesWriter, Rows
@@ -154,8 +154,7 @@ class FlatUnits:
         """Open the files of all corpora."""
         corpora = with_split(folders, split) or [UnitCorpus(folder, split) for folder in folders]
         self.layout: SpeechLayout = common_layout(corpora)
-        recorded = (corpus.manifest.get("provenance", {}).get("tokenizer_sha256") for corpus in corpora)
-        self.tokenizer_sha256: str | None = next(filter(None, recorded), None)
+        self.tokenizer_sha256 = tokenizer_of(corpora).get(TOKENIZER)
         self._members = [_OneCorpus(corpus) for corpus in corpora]
         self._starts = np.cumsum([0, *map(len, self._members)])
 

@@ -7,17 +7,21 @@ Shapes: U utterances, W words, N tokens.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spiritlm_pl.data.documents import Documents, Integers, bounds, ragged_take
+from spiritlm_pl.data.blocks import token_dtype
+from spiritlm_pl.data.documents import Documents, Integers, bounds
 from spiritlm_pl.data.merge import Ragged, check_streams, merge_many
-from spiritlm_pl.data.rng import derive_many, name_key
+from spiritlm_pl.data.rng import derive_many, name_keys
 from spiritlm_pl.data.utterances import ROUNDING
+from spiritlm_pl.runtime.ragged import ragged_take
 from spiritlm_pl.streams import SpeechLayout
+from spiritlm_pl.text_tokenizers.known_words import Ids, IdTable, KnownWords, strings_of
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -31,7 +35,7 @@ class Texts:
         counts: number of tokens of each text.
     """
 
-    ids: Integers
+    ids: npt.NDArray[np.integer]
     counts: Integers
 
     @classmethod
@@ -62,8 +66,11 @@ class PartTables:
     def __init__(self, tokenizer: TextTokenizer, vocabulary: Vocabulary, transcripts: bool = True) -> None:
         """Keep the settings; words are encoded when they are first met."""
         self.tokenizer, self.vocabulary, self.transcripts = tokenizer, vocabulary, transcripts
-        self.first_words: dict[str, list[int]] = {}  # words that begin an utterance have no space before them
-        self.other_words: dict[str, list[int]] = {}
+        self.dtype = token_dtype(vocabulary)
+        # Words that begin an utterance have no space before them.
+        self.first_words, self.other_words = (
+            KnownWords(partial(self._encoded, first), self.dtype) for first in (True, False)
+        )
 
     def documents(self, table: pa.Table, layout: SpeechLayout, corpus: int = 0) -> dict[str, tuple[Documents, float]]:
         """Return the documents of each kind with their seconds of speech; kinds without documents are left out.
@@ -76,7 +83,7 @@ class PartTables:
         Raises:
             ValueError: if the part lacks a stream of the vocabulary.
         """
-        keys = np.array([name_key(name) for name in table["id"].to_pylist()], dtype=np.uint64)
+        keys = name_keys(name.encode() for name in table["id"].to_pylist())
         if corpus:
             keys = derive_many(keys, corpus)
         seconds = table["duration"].to_numpy()
@@ -90,7 +97,7 @@ class PartTables:
         spoken = np.flatnonzero(counts)
         if len(spoken):
             one = np.ones(len(spoken), dtype=np.int64)
-            speech = _documents(Texts(ids[:0], 0 * one), Texts(ids, counts[spoken]), one, keys[spoken])
+            speech = self._documents(Texts(ids[:0], 0 * one), Texts(ids, counts[spoken]), one, keys[spoken])
             found["speech"] = speech, float(seconds[spoken].sum())
         aligned = np.flatnonzero((counts > 0) & (np.diff(text_of) > 0))
         if len(aligned):
@@ -98,7 +105,7 @@ class PartTables:
             chosen = Texts(ragged_take(texts.ids, text_of, aligned), ragged_take(texts.counts, per_word, aligned))
             said = Texts(ragged_take(ids, bounds(counts), aligned), ragged_take(spoken_words, per_word, aligned))
             found["aligned"] = (
-                _documents(chosen, said, words.counts[aligned], keys[aligned]),
+                self._documents(chosen, said, words.counts[aligned], keys[aligned]),
                 float(seconds[aligned].sum()),
             )
         if self.transcripts:
@@ -107,7 +114,7 @@ class PartTables:
             if len(kept):
                 one = np.ones(len(kept), dtype=np.int64)
                 chosen = Texts(written.ids, written.counts[kept])
-                found["text"] = _documents(chosen, Texts(ids[:0], 0 * one), one, keys[kept]), 0.0
+                found["text"] = self._documents(chosen, Texts(ids[:0], 0 * one), one, keys[kept]), 0.0
         return found
 
     def _words(self, words: _Lists) -> Texts:
@@ -115,28 +122,31 @@ class PartTables:
         begins = np.zeros(len(words.values), dtype=bool)
         ends = bounds(words.counts)
         begins[ends[:-1][words.counts > 0]] = True
-        encoded = pc.dictionary_encode(pc.struct_field(words.values, "word"))
-        names, places = encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
-        lists: list[list[int]] = []
-        spots = np.zeros((2, max(1, len(names))), dtype=np.int64)  # place in `lists` of a word that goes on or begins
+        encoded = pc.dictionary_encode(pc.struct_field(words.values, "word").cast(pa.large_binary()))
+        places = encoded.indices.to_numpy(zero_copy_only=False)
+        table = IdTable.of([], self.dtype)
+        spots = np.zeros((2, max(1, len(encoded.dictionary))), dtype=np.int64)  # place in the table
         for kind, known in enumerate((self.other_words, self.first_words)):
-            used = np.unique(places[begins == bool(kind)]) if len(places) else ()
-            spots[kind, used] = len(lists) + np.arange(len(used))
-            lists += [self._word(names[place], known) for place in used]
-        table = Texts.of(lists)
-        which = spots[begins.astype(np.int64), places] if len(places) else np.zeros(0, dtype=np.int64)
-        return Texts(ragged_take(table.ids, bounds(table.counts), which), table.counts[which])
+            used = np.flatnonzero(np.bincount(places[begins == bool(kind)], minlength=len(encoded.dictionary)))
+            own, numbers = known.places(encoded.dictionary.take(pa.array(used)))
+            spots[kind, used] = len(table) + numbers
+            table = table.joined(own)
+        found = table.take(spots[begins.astype(np.int64), places])
+        return Texts(found.ids, np.diff(found.bounds))
 
-    def _word(self, word: str, known: dict[str, list[int]]) -> list[int]:
-        ids = known.get(word)
-        if ids is None:
-            first = known is self.first_words
-            ids = self.tokenizer.encode_words([word])[0] if first else self.tokenizer.encode_words(["", word])[1]
-            if len(known) < 1 << 18:
-                known[word] = ids
-        return ids
+    def _encoded(self, first: bool, words: pa.Array) -> IdTable:
+        """Encode different words, each as the first of a text, or as one that follows others."""
+        names = strings_of(words)
+        whole = self.tokenizer.encode_batch if first else self.tokenizer.encode_following
+        plain = [name.split() == [name] for name in names]
+        batch = iter(whole([name for name, is_plain in zip(names, plain, strict=True) if is_plain]))
+        found = [
+            next(batch) if is_plain else self.tokenizer.encode_words([name] if first else ["", name])[-1]
+            for name, is_plain in zip(names, plain, strict=True)
+        ]
+        return IdTable.of(found, self.dtype)
 
-    def _speech(self, table: pa.Table, layout: SpeechLayout) -> tuple[Integers, npt.NDArray[np.float64], Integers]:
+    def _speech(self, table: pa.Table, layout: SpeechLayout) -> tuple[Ids, npt.NDArray[np.float64], Integers]:
         """Return token ids and starts in seconds of all utterances (N,), and the number of tokens of each (U,)."""
         check_streams((layout.first.name, *(stream.name for stream in layout.streams[1:])), self.vocabulary)
         streams = {stream.name: stream for stream in layout.streams}
@@ -150,7 +160,7 @@ class PartTables:
         further = {name: _where(one, spoken) for name, one in further.items()}
         starts = _lists(table["unit_starts"]).values.to_numpy(zero_copy_only=False)
         tokens, counts = merge_many(units, starts, further, layout, self.vocabulary.streams)
-        return tokens.ids(self.vocabulary), tokens.starts, counts
+        return tokens.ids(self.vocabulary).astype(self.dtype), tokens.starts, counts
 
     @staticmethod
     def _speech_of_words(
@@ -177,6 +187,8 @@ class PartTables:
         filled = pc.not_equal(names, "").to_numpy(zero_copy_only=False)
         owners = np.repeat(np.arange(len(words.counts)), words.counts)
         wordless = np.flatnonzero(np.bincount(owners[filled], minlength=len(words.counts)) == 0)
+        if not len(wordless):
+            return Texts(texts.ids, np.diff(text_of))
         written = table["text"].take(pa.array(wordless)).to_pylist()
         others = Texts.of([self.tokenizer.encode(" ".join((text or "").split())) for text in written])
         joined = np.concatenate([texts.ids, others.ids])
@@ -186,21 +198,20 @@ class PartTables:
         begins[wordless] = len(texts.ids) + bounds(others.counts)[:-1]
         return Texts(_slices(joined, begins, spans), spans)
 
+    def _documents(self, texts: Texts, speech: Texts, words: Integers, keys: npt.NDArray[np.uint64]) -> Documents:
+        return Documents(
+            tokens=np.concatenate([texts.ids, speech.ids], dtype=self.dtype, casting="unsafe"),
+            text_counts=texts.counts.astype(np.uint32),
+            speech_counts=speech.counts.astype(np.uint32),
+            word_counts=words.astype(np.uint32),
+            keys=keys,
+        )
 
-def _slices(values: Integers, begins: Integers, counts: Integers) -> Integers:
+
+def _slices(values: npt.NDArray[np.integer], begins: Integers, counts: Integers) -> npt.NDArray[np.integer]:
     """Return the slices of an array that begin at some places (n,) and have some lengths (n,), one after the other."""
     ends = bounds(counts)
     return values[np.arange(ends[-1]) + np.repeat(begins - ends[:-1], counts)]
-
-
-def _documents(texts: Texts, speech: Texts, words: Integers, keys: npt.NDArray[np.uint64]) -> Documents:
-    return Documents(
-        tokens=np.concatenate([texts.ids, speech.ids]).astype(np.uint32),
-        text_counts=texts.counts.astype(np.uint32),
-        speech_counts=speech.counts.astype(np.uint32),
-        word_counts=words.astype(np.uint32),
-        keys=keys,
-    )
 
 
 def _lists(column: pa.ChunkedArray) -> "_Lists":

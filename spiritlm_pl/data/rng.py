@@ -5,6 +5,7 @@ itself, so that random numbers form a tree: derive(derive(derive(seed, epoch), u
 in any order, and the numpy functions equal the plain ones bit for bit.
 """
 
+from collections.abc import Iterable
 from hashlib import blake2b
 
 import numpy as np
@@ -53,3 +54,19 @@ def between_many(draws: Keys, low: npt.NDArray[np.int64], high: npt.NDArray[np.i
 def name_key(name: str) -> int:
     """Return the key of a name (an utterance id, a stream), 64 bits of its BLAKE2b hash."""
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
+def name_keys(names: Iterable[bytes | memoryview], beginning: str = "") -> Keys:
+    """Return the keys of many names (N,).
+
+    Args:
+        names: UTF-8 bytes of the names.
+        beginning: what stands before each of them.
+    """
+    begun = blake2b(beginning.encode(), digest_size=8)
+    digests = []
+    for name in names:
+        hashed = begun.copy()
+        hashed.update(name)
+        digests.append(hashed.digest())
+    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)

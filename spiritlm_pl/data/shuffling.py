@@ -18,7 +18,7 @@ from spiritlm_pl.runtime.opens_for_itself import OpensForItself
 from spiritlm_pl.runtime.provenance import atomic_path
 from spiritlm_pl.vocabulary import Vocabulary
 
-GROUP_TOKENS = 1 << 24  # of the blocks that are made together
+GROUP_TOKENS = 1 << 23  # of the blocks that are made together
 
 
 @dataclass(frozen=True)

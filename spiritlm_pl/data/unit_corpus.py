@@ -31,6 +31,7 @@ class UnitCorpus(Sequence[UnitUtterance]):
 
     Attributes:
         layout: streams of the tokenizer, with their sizes and rates.
+        tokenizer_sha256: hash of the tokenizer; None where it is not recorded.
 
     Raises:
         FileNotFoundError: if the folder has no finished split of that name.
@@ -49,6 +50,9 @@ class UnitCorpus(Sequence[UnitUtterance]):
         with values_of(path):
             self.layout = SpeechLayout.from_dict(self.manifest)
             self.manifest["provenance"] = dict(self.manifest.get("provenance", {}))
+            self.tokenizer_sha256: str | None = self.manifest["provenance"].get(TOKENIZER)
+            if self.tokenizer_sha256 is not None:
+                check_types(self.manifest["provenance"], {TOKENIZER: str})
             for file in self.manifest["files"]:
                 check_types(file, PART_ENTRY)
             self._files = [(file["name"], file) for file in self.manifest["files"]]
@@ -191,11 +195,7 @@ def common_layout(corpora: Sequence[UnitCorpus]) -> SpeechLayout:
     if other is not None:
         one, two = differences(layout.to_dict(), layouts[other].to_dict())
         raise ValueError(f"units must come from one tokenizer, but are of {one} in {first}, and of {two} in {other}")
-    made_by = {
-        found: str(corpus.folder)
-        for corpus in corpora
-        if (found := corpus.manifest.get("provenance", {}).get(TOKENIZER)) is not None
-    }
+    made_by = {one.tokenizer_sha256: str(one.folder) for one in corpora if one.tokenizer_sha256 is not None}
     if len(made_by) > 1:
         raise ValueError(
             "units must come from one tokenizer, but those of " + " and ".join(made_by.values()) + " come from "
@@ -206,9 +206,8 @@ def common_layout(corpora: Sequence[UnitCorpus]) -> SpeechLayout:
 
 def tokenizer_of(corpora: Sequence[UnitCorpus]) -> dict[str, str]:
     """Return the hash of the tokenizer that made some corpora, as sources of blocks record it; empty if none tells."""
-    found = (corpus.manifest["provenance"].get(TOKENIZER) for corpus in corpora)
-    known = next((one for one in found if one is not None), None)
-    return {} if known is None else {TOKENIZER: str(known)}
+    known = next((one.tokenizer_sha256 for one in corpora if one.tokenizer_sha256 is not None), None)
+    return {} if known is None else {TOKENIZER: known}
 
 
 def _utterance(table: pa.Table, row: int, layout: SpeechLayout) -> UnitUtterance:

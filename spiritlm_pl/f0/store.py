@@ -37,7 +37,9 @@ from spiritlm_pl.f0.contour_index import ContourIndex, StoredContour, f0_folder,
 from spiritlm_pl.f0.extractors import make_extractor
 from spiritlm_pl.f0.frames import BATCH_SECONDS, SAMPLE_RATE, F0Extractor, num_frames
 from spiritlm_pl.runtime.checksums import CHECKSUMS, checked, listed, read_object, recorded, values_of
+from spiritlm_pl.runtime.claims import only_writer
 from spiritlm_pl.runtime.devices import check_device
+from spiritlm_pl.runtime.found import found_at
 from spiritlm_pl.runtime.parallel import parallel_map
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
@@ -222,34 +224,35 @@ def extract_corpus(
             f"instead of {settings}"
         )
     _extractor(kind, device)  # fails before any process starts
-    held, known, totals = [], _known(folder), Counter(part.split for part in plan.parts)
-    for part in plan.parts:
-        path, key = _part_path(folder, part), _fingerprint(part, settings)
-        if known is None or not _finished(path, key, known):
-            found, skipped = extract_part(part, totals[part.split], kind, device, num_jobs)
-            if found:
-                _write_part(path, found, skipped, key)
-            else:
-                held.append((path, skipped, key))
-    if len(held) == len(plan.parts):
-        raise ValueError(f"corpus must have recordings, but none can be used ({held[0][1][0].reason})")
-    for path, skipped, key in held:
-        _write_part(path, {}, skipped, key)
-    paths = [_part_path(folder, part) for part in plan.parts]
-    for path in set(folder.glob("*.parquet")) - set(paths):
-        path.unlink()
-    left_out = [item for path in paths for item in _skipped_in(path)]
-    write_jsonl(folder / SKIPPED_FILE, [{key: item[key] for key in ("id", "path", "reason")} for item in left_out])
-    info = F0Info(
-        extractor=settings,
-        speaker_means=speaker_means(corpus, name),
-        utterances=len(plan.cuts) - len(left_out),
-        skipped=len(left_out),
-        code_version=code_version(),
-    )
-    names = [path.name for path in paths]
-    with recorded(folder, *names, INFO_FILE), atomic_path(folder / INFO_FILE) as path:
-        path.write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
+    with only_writer(folder, "name"):
+        held, known, totals = [], _known(folder), Counter(part.split for part in plan.parts)
+        for part in plan.parts:
+            path, key = _part_path(folder, part), _fingerprint(part, settings)
+            if known is None or not _finished(path, key, known):
+                found, skipped = extract_part(part, totals[part.split], kind, device, num_jobs)
+                if found:
+                    _write_part(path, found, skipped, key)
+                else:
+                    held.append((path, skipped, key))
+        if len(held) == len(plan.parts):
+            raise ValueError(f"corpus must have recordings, but none can be used ({held[0][1][0].reason})")
+        for path, skipped, key in held:
+            _write_part(path, {}, skipped, key)
+        paths = [_part_path(folder, part) for part in plan.parts]
+        for path in set(folder.glob("*.parquet")) - set(paths):
+            path.unlink()
+        left_out = [item for path in paths for item in _skipped_in(path)]
+        write_jsonl(folder / SKIPPED_FILE, [{key: item[key] for key in ("id", "path", "reason")} for item in left_out])
+        info = F0Info(
+            extractor=settings,
+            speaker_means=speaker_means(corpus, name),
+            utterances=len(plan.cuts) - len(left_out),
+            skipped=len(left_out),
+            code_version=code_version(),
+        )
+        names = [path.name for path in paths]
+        with recorded(folder, *names, INFO_FILE), atomic_path(folder / INFO_FILE) as path:
+            path.write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
     return info
 
 
@@ -287,11 +290,11 @@ def read_f0_info(corpus: str | Path, name: str) -> F0Info:
     """
     path = f0_folder(corpus, name) / INFO_FILE
     if not Path(corpus).is_dir():
-        raise FileNotFoundError(f"corpus must be a folder of `spiritlm prepare`, but {corpus} is missing")
+        raise FileNotFoundError(f"corpus must be a folder of `spiritlm prepare`, but {found_at(corpus)}")
     if not path.is_file():
         command = f"spiritlm extract-f0 {corpus} --name {name}"
         raise FileNotFoundError(
-            f"F0 must have been extracted (`{command}`, with its --extractor), but {path} is missing"
+            f"F0 must have been extracted (`{command}`, with its --extractor), but {found_at(path)}"
         )
     with values_of(path):
         info = F0Info(**read_object(path))

@@ -15,6 +15,7 @@ from spiritlm_pl.interop.release.layout import VARIANTS, Release, Variant
 from spiritlm_pl.interop.unit_lms.layout import UnitLayout
 from spiritlm_pl.runtime.checkpoint import is_own_class
 from spiritlm_pl.runtime.devices import check_device
+from spiritlm_pl.runtime.found import found_at
 from spiritlm_pl.runtime.inference import prepare
 from spiritlm_pl.runtime.model_description import (
     CONFIG_FILE,
@@ -117,7 +118,7 @@ class ModelFolders:
         there = [part if part.is_dir() else None for part in (path / SPEECH_TOKENIZER, path / VOCODER)]
         if not lm.is_dir() and (needs_lm or there == [None, None]):
             nor = f", and {path} is no language model itself" if lm == path / LM and path.is_dir() else ""
-            raise FileNotFoundError(f"language model must be a folder, but {lm} does not exist{nor}")
+            raise FileNotFoundError(f"language model must be a folder, but {found_at(lm)}{nor}")
         return cls(lm, speech_tokenizer or there[0], vocoder or there[1], unit_layout)
 
     def without_speech(self, heard: bool, spoken: bool) -> "ModelFolders":

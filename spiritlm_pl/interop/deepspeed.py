@@ -17,6 +17,7 @@ from spiritlm_pl.interop.distributed import check_shard_files, has_shards, read_
 from spiritlm_pl.lm.base_model import config_of
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.runtime.checksums import check_archive
+from spiritlm_pl.runtime.found import found_at
 from spiritlm_pl.runtime.model_description import TEMPLATES
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
@@ -74,7 +75,7 @@ def _read(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
-        raise ValueError(f"{NOT_OURS}, but {path} does not exist")
+        raise ValueError(f"{NOT_OURS}, but {found_at(path)}")
     check_archive(path)  # mapping does not
     with readable(path):
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)

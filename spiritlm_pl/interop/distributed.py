@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from spiritlm_pl.runtime.checkpoint import is_of_writing
 from spiritlm_pl.runtime.checksums import check_archive, checked, recorded
+from spiritlm_pl.runtime.found import found_at
 
 SHARDS = "shards"  # folder of them in a checkpoint
 REST = "meta.pt"  # what the trainer saves beside weights and optimizer state, under Lightning's name
@@ -99,7 +100,7 @@ def read_rest(checkpoint: Path) -> dict[str, Any]:
     """
     path = checkpoint / SHARDS / REST
     if not path.is_file():
-        raise ValueError(f"checkpoint must be whole, but {path} is missing")
+        raise ValueError(f"checkpoint must be whole, but {found_at(path)}")
     with readable(checkpoint):
         rest: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return rest

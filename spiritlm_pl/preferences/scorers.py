@@ -13,6 +13,7 @@ from spiritlm_pl.generation.stream import decode_tokens
 from spiritlm_pl.lm.base_model import model_folder
 from spiritlm_pl.preferences.contract import Candidates
 from spiritlm_pl.preferences.identity import content_hash
+from spiritlm_pl.runtime.found import found_at
 from spiritlm_pl.vocabulary import Modality
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Table:
         """Read the table."""
         if not Path(path).is_file():
             raise FileNotFoundError(
-                f"path must be a table with columns {', '.join(TABLE_COLUMNS)}, but {path} is missing"
+                f"path must be a table with columns {', '.join(TABLE_COLUMNS)}, but {found_at(path)}"
             )
         table = read_table(Path(path), TABLE_COLUMNS)
         if table.broken:

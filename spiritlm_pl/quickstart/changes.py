@@ -1,10 +1,33 @@
-"""What a quickstart makes again because of other settings than those of the runs before, told before it begins."""
+"""What a quickstart makes again, told before it begins, and what it leaves alone: results that are not its own."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spiritlm_pl.quickstart.plan import Variant, quickstart_stages
-from spiritlm_pl.quickstart.stage import Stage, stage_keys
+from spiritlm_pl.quickstart.stage import Stage, content_of, stage_keys
+
+
+def check_own(stages: Sequence[Stage], keys: Mapping[str, str]) -> None:
+    """Refuse results of finished stages that another command has replaced, whose figures would be taken for theirs.
+
+    Args:
+        stages: all stages of the quickstart.
+        keys: their keys by their names.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    for stage in stages:
+        stamp = stage.stamp()
+        if stamp is None or stamp["key"] != keys[stage.name]:  # nothing that is kept
+            continue
+        for path in stage.changed():
+            if path in stage.makes and content_of(path) is not None:
+                more = " and ".join((path, *stage.run_folders))
+                raise ValueError(
+                    f"{path} must be what the quickstart has made there ({stage.title}), but another command has "
+                    f"replaced it since: move {more} elsewhere, and the stage is made again"
+                )
 
 
 def changes_line(variant: Variant, stages: Sequence[Stage], keys: Mapping[str, str]) -> str:
@@ -30,7 +53,9 @@ def changes_line(variant: Variant, stages: Sequence[Stage], keys: Mapping[str, s
             keys_before = others[name, value]
             if keys_before is None or keys_before[stage.name] != keys[stage.name]:  # the stage depends on it
                 changed.setdefault(name, f"--{name} is {wanted} instead of {value}")
-    why = ", ".join(changed.values()) or "settings or configurations are others than before"
+    gone = dict.fromkeys(path for stage in again for path in stage.changed() if content_of(path) is None)
+    reasons = [*changed.values(), *(f"nothing is at {path} any more" for path in gone)]
+    why = ", ".join(reasons) or "settings, configurations or results are others than before"
     titles = "; ".join(stage.title for stage in again)
     return f"{why[0].upper()}{why[1:]}: these stages are made again, and their results replaced: {titles}."
 

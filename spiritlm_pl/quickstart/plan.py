@@ -94,16 +94,19 @@ def quickstart_stages(variant: Variant, source: str, budget: float, stories: int
     sizes = {"stories": str(stories), "styled": str(styled), "contrasted": str(contrasted)}
     values = variables(variant) | sizes | {"source": source}
     wanted = {"source": source, "budget": budget, "stories": stories}
-    stages = []
+    stages: list[Stage] = []
     for name, settings in plan["stages"].items():
         for change in _changes(source):
             settings = settings | plan["sources"].get(change, {}).get(name, {})
         filled = {
             "needs": tuple(settings.get("needs", ())),
             "run_folders": tuple(Template(folder).substitute(values) for folder in settings.get("run_folders", ())),
+            "makes": tuple(Template(path).substitute(values) for path in settings.get("makes", ())),
             "commands": tuple(_command(line, values, budget) for line in settings["commands"]),
         }
-        stages.append(Stage(name=name, settings=wanted, **(settings | filled)))
+        needed = [stage for stage in stages if stage.name in filled["needs"]]
+        reads = dict.fromkeys(path for stage in needed for path in (*stage.reads, *stage.makes))
+        stages.append(Stage(name=name, settings=wanted, reads=tuple(reads), **(settings | filled)))
     return stages
 
 

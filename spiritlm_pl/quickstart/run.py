@@ -8,11 +8,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from spiritlm_pl.quickstart.changes import changes_line
+from spiritlm_pl.quickstart.changes import changes_line, check_own
 from spiritlm_pl.quickstart.plan import Variant, quickstart_stages, variables
 from spiritlm_pl.quickstart.runner import Runner
 from spiritlm_pl.quickstart.stage import LOGS, ROOT
+from spiritlm_pl.runtime.claims import only_writer
 from spiritlm_pl.runtime.devices import num_cores
+from spiritlm_pl.runtime.limits import check_budget
 
 DEFAULT_STORIES = 2500
 TO_READ = 5.0  # seconds at a terminal before results are replaced
@@ -29,7 +31,8 @@ def quickstart(
 
     Everything is written to ./quickstart. Run it again after an interrupt: finished stages are kept, and both variants
     share their common stages. With another source, budget or number of stories, stages that depend on it are made
-    again; a line at the beginning names them.
+    again; a line at the beginning names them. So are those whose results are gone. A result that another command has
+    replaced is left alone, and the command refused.
 
     Examples:
         spiritlm quickstart
@@ -49,17 +52,23 @@ def quickstart(
         cores: number of processor cores to use; all if left out.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: if an argument is out of range, another command has replaced a result, or another process writes to
+            ./quickstart.
     """
-    if budget <= 0:
-        raise ValueError(f"budget must be positive, but is {budget} instead")
+    check_budget(budget)
     if stories < 20:
         raise ValueError(f"stories must be at least 20, but is {stories} instead")
     if cores is not None and cores < 1:
         raise ValueError(f"cores must be at least 1, but is {cores} instead")
+    with only_writer(ROOT, str(ROOT)):
+        _quickstart(variant, source, budget, stories, cores)
+
+
+def _quickstart(variant: Variant, source: str, budget: float, stories: int, cores: int | None) -> None:
     console = Console()
     start = time.monotonic()
     runner = Runner(quickstart_stages(variant, source, budget, stories), cores or num_cores())
+    check_own(runner.stages, runner.keys)
     console.print(f"Writing to ./{ROOT}; logs of every stage in {LOGS}. Ctrl-C stops, the same command goes on.")
     if budget != 1 or stories != DEFAULT_STORIES:
         console.print(

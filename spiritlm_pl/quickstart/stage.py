@@ -1,7 +1,7 @@
 """Stage of the quickstart: `spiritlm` commands that run once, in a process of their own.
 
-A finished stage leaves a stamp with the key of what it ran (commands, configurations, parents' keys), so that
-running the quickstart again does only what is missing or has changed.
+A finished stage leaves a stamp with the key of what it ran (commands, configurations, parents' keys) and hashes of what
+it made and read, so that running the quickstart again does only what is missing or has changed.
 """
 
 import hashlib
@@ -19,6 +19,8 @@ from typing import Any
 
 from spiritlm_pl.cli.configs import CONFIG_OPTIONS, config_folder, find_config
 from spiritlm_pl.cli.overwriting import overwriting
+from spiritlm_pl.runtime.checksums import CHECKSUMS
+from spiritlm_pl.runtime.parallel import end_with_parent
 from spiritlm_pl.runtime.provenance import atomic_path
 
 ROOT = Path("quickstart")
@@ -41,6 +43,8 @@ class Stage:
         run_folders: folders of its trainers, one per command that trains; interrupted training resumes from its last
             checkpoint, unless the stage's key has changed since.
         settings: settings of the quickstart that planned it, such as its budget; the stamp has them.
+        makes: paths of what other stages and the report need of it: files, and folders that list their checksums.
+        reads: paths that the stages make which it needs, and those which these need.
     """
 
     name: str
@@ -51,6 +55,8 @@ class Stage:
     minutes: float = 0.5
     run_folders: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    makes: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
     configs: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,19 +88,30 @@ class Stage:
         return found
 
     def finished(self, key: str) -> float | None:
-        """Return the seconds that the stage took if it was finished with this key, else None."""
+        """Return the seconds that it took if it was finished with this key, and all is still the same, else None."""
         stamp = self.stamp()
-        return float(stamp["seconds"]) if stamp is not None and stamp["key"] == key else None
+        if stamp is None or stamp["key"] != key or self.changed():
+            return None
+        return float(stamp["seconds"])
+
+    def changed(self) -> list[str]:
+        """Return the paths of what it made or read that hold something else by now, or nothing.
+
+        Earlier versions did not note what they made.
+        """
+        noted = (self.stamp() or {}).get("content", {})
+        return [path for path in (*self.makes, *self.reads) if path in noted and noted[path] != content_of(path)]
 
     def replaces(self, key: str) -> bool:
-        """Whether a run with this key replaces what one with another key has finished, or begun to train."""
+        """Whether a run with this key makes again what an earlier one has finished, or begun to train with another."""
         stamp = self.stamp()
         marks = [Path(folder) / MARK for folder in self.run_folders]
         begun = any(mark.is_file() and mark.read_text(encoding="utf-8") != key for mark in marks)
-        return begun if stamp is None else stamp["key"] != key
+        return begun if stamp is None else stamp["key"] != key or bool(self.changed())
 
     def run(self, key: str) -> None:
         """Run all commands in this process, log their output, and write the stamp; exit with 2 on a user error."""
+        end_with_parent()
         LOGS.mkdir(parents=True, exist_ok=True)
         stream = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(stream, 1)
@@ -113,19 +130,29 @@ class Stage:
             if code:
                 sys.exit(code)
         with atomic_path(STAMPS / f"{self.name}.json") as path:
-            stamp = {"key": key, "seconds": round(time.monotonic() - start, 1), "settings": dict(self.settings)}
+            stamp = {
+                "key": key,
+                "seconds": round(time.monotonic() - start, 1),
+                "settings": dict(self.settings),
+                "content": {path: content_of(path) for path in (*self.makes, *self.reads)},
+            }
             path.write_text(json.dumps(stamp), encoding="utf-8")
 
     def _resumed(self, key: str) -> list[tuple[str, ...]]:
-        """Return the commands, which replace what is there; training goes on from a last checkpoint of the same key."""
+        """Return the commands, which replace what is there; training goes on from a last checkpoint of the same key.
+
+        Where it was finished before, checkpoints may be those of another command, and it begins anew.
+        """
         from spiritlm_pl.runtime.checkpoint import newest_checkpoint
 
+        stamp = STAMPS / f"{self.name}.json"
         for folder in map(Path, self.run_folders):
             mark = folder / MARK
-            if mark.is_file() and mark.read_text(encoding="utf-8") != key:
+            if mark.is_file() and (stamp.is_file() or mark.read_text(encoding="utf-8") != key):
                 shutil.rmtree(folder)
             folder.mkdir(parents=True, exist_ok=True)
             mark.write_text(key, encoding="utf-8")
+        stamp.unlink(missing_ok=True)
         trainers = iter(self.run_folders)
         commands = []
         for words in self.commands:
@@ -133,6 +160,18 @@ class Stage:
             going_on = run_folder and newest_checkpoint(Path(run_folder) / "checkpoints")
             commands.append((*words, *overwriting(words), *(["--ckpt_path=last"] if going_on else [])))
         return commands
+
+
+def content_of(path: str) -> str | None:
+    """Return a hash of a file, or of the checksums that a folder lists at any depth; None where there is nothing."""
+    place = Path(path)
+    files = [place] if place.is_file() else sorted(place.rglob(CHECKSUMS)) or sorted(place.rglob("*"))
+    digest = hashlib.sha256()
+    for file in files:
+        listed = file == place or file.name == CHECKSUMS  # else there are no checksums, but names and sizes
+        digest.update(f"{file.relative_to(place)} {file.stat().st_size}\n".encode(errors="surrogateescape"))
+        digest.update(file.read_bytes() if listed else b"")
+    return digest.hexdigest() if files else None
 
 
 def stage_keys(stages: Iterable[Stage]) -> dict[str, str]:

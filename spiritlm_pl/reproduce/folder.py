@@ -11,6 +11,7 @@ from typing import Any
 from spiritlm_pl.reproduce.plan import Settings, plan_file
 from spiritlm_pl.runtime.checksums import check_plain, read_object, values_of
 from spiritlm_pl.runtime.left_over import temporary_folder
+from spiritlm_pl.runtime.limits import check_budget
 from spiritlm_pl.runtime.provenance import atomic_path, file_sha256
 
 SETTINGS_FILE = "settings.json"
@@ -81,9 +82,9 @@ def _held(path: Path) -> dict[str, Any]:
     held = read_object(path)
     with values_of(path):
         check_plain(held, {"stories": int, "budget": float})
-        for name in ("stories", "budget"):
-            if not 0 < held[name] < inf:
-                raise ValueError(f"{name} must be above 0, but is {held[name]} instead")
+        check_budget(held["budget"])
+        if not 0 < held["stories"] < inf:
+            raise ValueError(f"stories must be above 0, but is {held['stories']} instead")
     return held
 
 

@@ -15,6 +15,7 @@ from spiritlm_pl.reproduce.results import RESULTS
 from spiritlm_pl.reproduce.work import LOGS, Workers
 from spiritlm_pl.runtime.checksums import values_of
 from spiritlm_pl.runtime.devices import num_cores
+from spiritlm_pl.runtime.limits import check_budget
 
 DEFAULTS = (2000, 1.0)  # stories, budget
 MAIN_TOKENIZER = "hubert"  # without which there is no run
@@ -115,8 +116,8 @@ def _check(seeds: int, stories: int | None, budget: float | None, jobs: int | No
     for name, value, least in (("seeds", seeds, 1), ("stories", stories, 20), ("jobs", jobs, 1)):
         if value is not None and value < least:
             raise ValueError(f"{name} must be at least {least}, but is {value} instead")
-    if budget is not None and budget <= 0:
-        raise ValueError(f"budget must be positive, but is {budget} instead")
+    if budget is not None:
+        check_budget(budget)
 
 
 def _table(found: dict[str, dict[str, object]]) -> Table:

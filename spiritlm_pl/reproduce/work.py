@@ -23,6 +23,7 @@ from spiritlm_pl.reproduce.plan import Task
 from spiritlm_pl.reproduce.results import add_step, drop_result, is_complete, made_here, read_result
 from spiritlm_pl.runtime.claims import BEAT_EVERY, Claim, newest, owner, take
 from spiritlm_pl.runtime.devices import cpu_has_bfloat16
+from spiritlm_pl.runtime.parallel import end_with_parent
 
 PRELOAD = ["lightning.pytorch.cli", "transformers", "spiritlm_pl.cli.training", "spiritlm_pl.reproduce.work"]
 CLAIMS, LOGS = "claims", "logs"
@@ -222,7 +223,7 @@ def perform(folder: str, task: Task, threads: int, claim: str) -> None:
         threads: number of threads to compute with.
         claim: absolute path of the claim on the task, which the process that started this one holds.
     """
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()  # since others then take over its task
     os.chdir(folder)
     log = log_path(Path(), task.name)
     log.parent.mkdir(exist_ok=True)
@@ -257,11 +258,3 @@ def perform(folder: str, task: Task, threads: int, claim: str) -> None:
 def machine_options(command: Sequence[str]) -> list[str]:
     """Return options of a training that depend on the machine: float32 where bfloat16 would be emulated."""
     return ["--trainer.precision=32-true"] if command[0] == "fit" and not cpu_has_bfloat16() else []
-
-
-def _end_with_parent() -> None:
-    """End this process when the one that holds its claim is killed, since others then take over its task."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -6,13 +6,20 @@ beaten for `DEAD_AFTER` seconds, is dead: another process takes the work over by
 only one can. So nothing is ever removed that a third process may just have made.
 
 Times are compared as the file system gives them, so that clocks of machines may differ.
+
+A command that writes a folder piece by piece claims it as a whole, by `only_writer`, so that two do not mix what they
+write.
 """
 
+import glob
 import json
 import os
 import platform
+import sys
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +27,11 @@ from spiritlm_pl.runtime.left_over import process_runs, remove_left_over, tempor
 
 BEAT_EVERY = 15.0  # seconds
 DEAD_AFTER = 120.0  # seconds without a heartbeat
+LOOK_EVERY = 1.0  # seconds between two looks at the claim of another machine
 GIVE_UP_AFTER = 90.0  # seconds without a heartbeat that succeeded: soon others may take the owner for dead
+WRITER = ".writer"  # name of the claim on all that is written to a folder
+
+_written_here: set[Path] = set()  # by commands of this process
 
 
 class Claim:
@@ -92,27 +103,119 @@ def take(folder: Path, name: str) -> Claim | None:
     return Claim(path)
 
 
+@contextmanager
+def only_writer(path: str | Path, argument: str, *, file: bool = False, new: bool = True) -> Iterator[None]:
+    """Keep other processes from writing to a folder or a file while this one does; within this one it may be nested.
+
+    Where no claim can be made, as in a folder that cannot be written or on a file system without hard links, the
+    context is entered without one. A folder that is made for the claim is removed if nothing else is put into it.
+
+    Args:
+        path: path of the folder or file, which need not exist.
+        argument: name of the argument that gives it, for the error.
+        file: whether it is a file, whose claim lies beside it.
+        new: whether it may be a new one; if not, or where something else has the path, nothing is claimed.
+
+    Raises:
+        ValueError: if another process writes to it, or has begun to while this one stood still.
+    """
+    place = Path(path).resolve()
+    fits = place.is_file() if file else place.is_dir()
+    if place in _written_here or not (fits or (new and not place.exists())):
+        yield
+        return
+    folder, name = (place.parent, f".{place.name}{WRITER}") if file else (place, WRITER)
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    rule = f"{argument} must be a {'file' if file else 'folder'} that no other process writes to, but"
+    claim = _claim_of_writer(folder, name, f"{rule} {{}} writes to {path}: wait for its end")
+    stop = threading.Event()
+    if claim is not None:
+        threading.Thread(target=_beat_until, args=(claim, stop), daemon=True).start()
+    _written_here.add(place)
+    try:
+        yield
+        if claim is not None and not claim.beat() and place.exists():
+            raise ValueError(
+                f"{rule} another one has begun to write to {path} while this one stood still: make it again"
+            )
+    finally:
+        _written_here.discard(place)
+        stop.set()
+        if claim is not None:
+            claim.release()
+        with suppress(OSError):  # one that holds something stays, and those above it
+            for one in made:
+                one.rmdir()
+
+
+def _claim_of_writer(folder: Path, name: str, refusal: str) -> Claim | None:
+    """Claim a folder or file to write; return None where no claim can be made.
+
+    An owner on another machine may have been killed, and the work restarted here: whether it lives is seen from its
+    next heartbeat.
+    """
+    seen: tuple[Path, float] | None = None
+    unseen = 0
+    while unseen < 50:  # in a folder that cannot be listed, no claim is ever seen
+        try:
+            claim = take(folder, name)
+        except OSError:
+            return None
+        if claim is not None:
+            return claim
+        held = newest(folder, name)
+        beaten = None if held is None else _beaten(held)
+        if held is None or beaten is None:  # it was given back just now
+            unseen += 1
+            time.sleep(0.1)
+            continue
+        told = owner(held)
+        if told.get("machine") == this_machine() or (seen is not None and seen != (held, beaten)):
+            raise ValueError(refusal.format(_told(told)))
+        if seen is None:
+            print(f"{folder}: waiting to see whether {_told(told)} still writes here", file=sys.stderr)
+        seen = held, beaten
+        time.sleep(LOOK_EVERY)
+    return None
+
+
+def _told(owner: dict[str, Any]) -> str:
+    return f"process {owner.get('process')} on {owner.get('host')}" if owner else "another one"
+
+
+def _beat_until(claim: Claim, stop: threading.Event) -> None:
+    while not stop.wait(BEAT_EVERY):
+        claim.beat()
+
+
 def newest(folder: Path, name: str) -> Path | None:
     """Return the file of the claim in force on a piece of work, dead or alive; None if there is none."""
-    return max((path for path in folder.glob(f"{name}.*.json") if _name(path) == name), key=_generation, default=None)
+    found = folder.glob(f"{glob.escape(name)}.*.json")
+    return max((path for path in found if _name(path) == name), key=_generation, default=None)
 
 
 def owner(path: Path) -> dict[str, Any]:
-    """Return what a claim tells of its owner: host, machine, process, since; nothing if it is gone."""
-    with suppress(FileNotFoundError):
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return content
+    """Return what a claim tells of its owner: host, machine, process, since; nothing if it is gone or damaged."""
+    with suppress(OSError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) else {}
     return {}
 
 
 def _is_dead(path: Path, now: float) -> bool:
     """Whether the owner of a claim has ended; a claim that is gone is dead, too."""
     told = owner(path)
-    if not told or (told["machine"] == this_machine() and not process_runs(told["process"])):
+    if told.get("machine") == this_machine() and not process_runs(told.get("process", 0)):
         return True
+    beaten = _beaten(path)
+    return beaten is None or now - beaten > DEAD_AFTER
+
+
+def _beaten(path: Path) -> float | None:
+    """Return the time of the last heartbeat of a claim; None if it is gone."""
     with suppress(FileNotFoundError):
-        return now - path.stat().st_mtime > DEAD_AFTER
-    return True
+        return path.stat().st_mtime
+    return None
 
 
 def _name(path: Path) -> str:

@@ -5,6 +5,7 @@ a process still writes. Of other machines and containers, whose processes cannot
 A machine that was started anew counts as another one, since a container may bear its name.
 """
 
+import errno
 import os
 import platform
 import re
@@ -26,6 +27,22 @@ def temporary_path(path: Path) -> Path:
 
 
 @contextmanager
+def full_disk_named(path: Path) -> Iterator[None]:
+    """Say which file or folder could not be written where the disk is full; libraries raise errors of many types.
+
+    Raises:
+        OSError: with the path, if an error of the block tells that no space is left.
+    """
+    try:
+        yield
+    except Exception as error:
+        for number in (errno.ENOSPC, errno.EDQUOT):
+            if os.strerror(number) in str(error):
+                raise OSError(number, os.strerror(number), str(path)) from error
+        raise
+
+
+@contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
     """Give a hidden folder beside a path, for what will have this path, and remove it at the end.
 
@@ -37,7 +54,7 @@ def temporary_folder(path: Path) -> Iterator[Path]:
     remove_left_over(path.parent, path.name)
     prefix = f".{path.name}.{this_machine()}-{os.getpid()}."
     try:
-        with TemporaryDirectory(dir=path.parent, prefix=prefix, suffix=ENDING) as folder:
+        with full_disk_named(path), TemporaryDirectory(dir=path.parent, prefix=prefix, suffix=ENDING) as folder:
             yield Path(folder)
     finally:
         with suppress(OSError):  # one that holds something stays, and those above it

@@ -1,9 +1,10 @@
-"""Limits on numbers in configurations from which no computer would ever finish a network."""
+"""Limits on numbers with which no computer would ever finish a network."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+MOST_BUDGET = 1_000_000
 MOST_LAYERS = 10_000  # far more than any model has, and still a list that is made in a moment
 
 
@@ -20,3 +21,13 @@ def check_layers(values: Mapping[str, Any], where: str | Path) -> None:
     for name, value in values.items():
         if ("layer" in name or name == "depth") and isinstance(value, int | float) and value > MOST_LAYERS:
             raise ValueError(f"{name} must be at most {MOST_LAYERS} in {where}, but is {value} instead")
+
+
+def check_budget(budget: float) -> None:
+    """Check the factor that numbers of training steps are multiplied by.
+
+    Raises:
+        ValueError: if it is not above 0, or so large that no training would end.
+    """
+    if not 0 < budget <= MOST_BUDGET:
+        raise ValueError(f"budget must be above 0 and at most {MOST_BUDGET:,}, but is {budget:g} instead")

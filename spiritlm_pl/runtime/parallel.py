@@ -33,18 +33,26 @@ def _start_worker(stop: Event, function: Callable[[Any], Any]) -> None:
     global _stop, _function
     _stop, _function = stop, function
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where `interrupts_held` cannot keep it away
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     os.environ["OMP_NUM_THREADS"] = "1"  # for torch, if the function imports it later
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 
 
-def _end_with_parent() -> None:
-    """End this worker when the process that wants its results is killed; else it would wait for work for ever."""
+def end_with_parent() -> None:
+    """Let this process end when the one that has started it and wants its results is killed; a thread waits for that.
+
+    Else it would wait for work for ever, or go on with what another run begins anew.
+    """
     parent = multiprocessing.parent_process()
-    if parent is not None:
+    if parent is None:
+        return
+
+    def wait() -> None:
         parent.join()
         os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _run_chunk(items: Sequence[Any]) -> list[Any]:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from spiritlm_pl import __version__
-from spiritlm_pl.runtime.left_over import temporary_path
+from spiritlm_pl.runtime.left_over import full_disk_named, temporary_path
 
 
 @cache
@@ -46,12 +46,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
     try:
-        temporary.touch()
-        mode = temporary.stat().st_mode  # follows the user's umask, which some writers ignore
-        yield temporary
-        temporary.chmod(mode)
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        with full_disk_named(path):
+            temporary.touch()
+            mode = temporary.stat().st_mode  # follows the user's umask, which some writers ignore
+            yield temporary
+            temporary.chmod(mode)
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ Handlers are plain functions, which the server runs on threads, since the model 
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +14,8 @@ from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from spiritlm_pl import __version__
 from spiritlm_pl.generation import Dialogue, Piece, Speech, StreamedPiece, StreamEnd, Text
@@ -128,7 +130,22 @@ def build_api(session: Session) -> FastAPI:
         speech = session.vocode(tokens, request.durations, _voice(request))
         return Response(encode_wav(speech.waveform, speech.sample_rate), media_type="audio/wav")
 
+    # Else other methods would go to the page, which has all other paths, and knows nothing of these.
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    app.router.routes += [Route(route.path, _OtherMethods(route.methods or ())) for route in routes]
     return app
+
+
+class _OtherMethods:
+    """Application that answers 405, and names the methods that a path has."""
+
+    def __init__(self, methods: Collection[str]) -> None:
+        """Keep the methods of the path."""
+        self.allowed = ", ".join(sorted(methods))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse one request."""
+        raise HTTPException(405, headers={"Allow": self.allowed})
 
 
 def _answered(

@@ -156,6 +156,10 @@ class Published(SentencePiece):
         ids = [self.processor.encode(TEXT_MARKER + part)[2:] for part in parts]  # without space and marker
         return [token for part in ids for token in part]
 
+    def encode_following(self, words: Sequence[str]) -> list[list[int]]:
+        """Encode words that begin with no space, each as one that follows something."""
+        return [self.encode(f" {word}", False) for word in words]
+
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
         """Encode each word of a text."""
         return [self.encode(f" {word}" if place else word, False) for place, word in enumerate(words)]

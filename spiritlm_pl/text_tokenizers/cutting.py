@@ -1,7 +1,9 @@
-r"""Tokenizers whose ids of a text are those of its parts, where it is cut before single spaces within a line.
+r"""Tokenizers whose ids of a text are those of its parts, where it is cut before single spaces and after line breaks.
 
-A cut stands before one space that has a visible character on both sides. A byte-pair tokenizer gives the parts the ids
-that they have within the text if nothing that it does reaches over such a cut:
+A cut stands before one space that has a visible character on both sides, or between a line break and a visible
+character other than a slash; where a regular expression cuts texts apart, also before the last of several spaces, and
+after letters and around digits. A byte-pair tokenizer gives the parts the ids that they have within the text if nothing
+that it does reaches over such a cut:
 
 - its regular expressions match white space only at the start of a match, or after everything else, as those below do;
   or, where it cuts nothing apart, none of its pieces has a space after a visible character, so that no merge can join
@@ -25,6 +27,7 @@ TEKKEN = (
 )
 EXPRESSIONS = (LLAMA_3, LLAMA_3.replace(r"\p{N}{1,3}", r"\p{N}"), TEKKEN)  # of Llama 3, Qwen 2 and 3, Mistral Nemo
 SPACE = "\u2581"  # the space of pieces that are not bytes
+SPACE_OF_BYTES = "\u0120"
 ABSENT = (None, "", 0, 0.0)
 
 
@@ -40,6 +43,50 @@ def can_be_cut(tokenizer: dict[str, Any]) -> bool:
         and all(_changes_characters(part) for part in _parts(tokenizer["normalizer"], "normalizers"))
         and _words_are_apart(tokenizer)
     )
+
+
+def cut_at_line_breaks(tokenizer: dict[str, Any]) -> str:
+    """Tell where such a tokenizer allows to cut texts at a line break that a visible character follows.
+
+    Args:
+        tokenizer: contents of a `tokenizer.json`, of which `can_be_cut` is true.
+
+    Returns:
+        "after" the line break; "around" it, since it is a part by itself; or "none", where it is not known.
+    """
+    if any(_goes_on(token["content"]) for token in tokenizer["added_tokens"]):
+        return "none"
+    if is_cut_between_kinds(tokenizer):
+        steps = _parts(tokenizer["pre_tokenizer"], "pretokenizers")
+        return "after" if any(step["type"] == "Split" for step in steps) else "around"
+    model = tokenizer["model"]
+    known = "\n" in model["vocab"] or (model.get("byte_fallback") and "<0x0A>" in model["vocab"])
+    # Several unknown characters may become one token.
+    return "after" if known and not any(map(_goes_on, model["vocab"])) else "none"
+
+
+def cut_in_spaces(tokenizer: dict[str, Any]) -> bool:
+    """Tell whether such a tokenizer allows to cut before the last of several spaces, if a visible character follows.
+
+    Args:
+        tokenizer: contents of a `tokenizer.json`, of which `can_be_cut` is true.
+    """
+    spaces = any(" " in token["content"] for token in tokenizer["added_tokens"])
+    return is_cut_between_kinds(tokenizer) and not spaces  # its regular expression leaves the last one to what follows
+
+
+def is_cut_between_kinds(tokenizer: dict[str, Any]) -> bool:
+    """Tell whether such a tokenizer cuts words after letters and around digits itself, by its regular expression.
+
+    Args:
+        tokenizer: contents of a `tokenizer.json`, of which `can_be_cut` is true.
+    """
+    return any(step["type"] == "ByteLevel" for step in _parts(tokenizer["pre_tokenizer"], "pretokenizers"))
+
+
+def _goes_on(content: str) -> bool:
+    """Tell whether a piece has something after a line break."""
+    return "\n" in content.rstrip("\n")
 
 
 def _model_is_plain(model: dict[str, Any]) -> bool:

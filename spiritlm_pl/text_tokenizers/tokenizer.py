@@ -69,6 +69,12 @@ def _with_end_of_model(backend: Backend, folder: Path) -> Backend:
     return backend
 
 
+def modules_of(path: str | Path) -> tuple[str, ...]:
+    """Return the names of modules that loading a tokenizer may import late, as they take long."""
+    used = any((Path(path) / name).is_file() for name in HUGGING_FACE_FILES)
+    return ("transformers.models.auto.tokenization_auto",) if used else ()
+
+
 class TextTokenizer:
     """Tokenizer from text to token ids and back."""
 

@@ -86,7 +86,7 @@ class Augmentation:
 
 
 def _transform_size(samples: int, multiple: int = 4096) -> int:
-    """Return a number of samples, at least as many, whose Fourier transform is fast: ten times that of a prime number."""
+    """Return a number of samples, at least as many, whose Fourier transform is ten times as fast as that of a prime."""
     return -(-samples // multiple) * multiple
 
 

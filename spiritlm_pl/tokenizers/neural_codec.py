@@ -97,6 +97,13 @@ def codec_class(class_path: str) -> type[PreTrainedModel]:
     return found
 
 
+def _check_codes_alone(codec: PreTrainedModel, name: str) -> None:
+    """Refuse a codec that gives scales beside its codes, or overlapping chunks; the name is for the message."""
+    for setting in ("normalize", "chunk_length_s"):
+        if value := getattr(codec.config, setting, None):
+            raise ValueError(f"{setting} of codec {name} must be unset, but is {value} instead")
+
+
 class NeuralCodec(nn.Module):
     """Speech tokenizer and vocoder: waveforms to frames of codes, and back.
 
@@ -105,8 +112,8 @@ class NeuralCodec(nn.Module):
         codec: the codec; None builds it from the configuration with random weights.
 
     Raises:
-        ValueError: if the codec has no encode, decode, sample rate, frame rate or codebook size, or has fewer codebooks
-            than are asked for.
+        ValueError: if the codec has no encode, decode, sample rate, frame rate or codebook size, has fewer codebooks
+            than are asked for, or gives more than codes.
     """
 
     config_class = NeuralCodecConfig
@@ -119,6 +126,7 @@ class NeuralCodec(nn.Module):
         for name in ("encode", "decode"):
             if not callable(getattr(self.codec, name, None)):
                 raise ValueError(f"a neural codec must have {name}, but {type(self.codec).__name__} does not")
+        _check_codes_alone(self.codec, type(self.codec).__name__)
         _ = self.sample_rate, self.hop_length, self.cardinality
 
     @classmethod
@@ -140,11 +148,7 @@ class NeuralCodec(nn.Module):
         codec = _pretrained(source, class_path)
         if getattr(codec.config, "audio_channels", 1) != 1:
             raise ValueError(f"codec must be of one channel, but {source} has {codec.config.audio_channels} instead")
-        for name in ("normalize", "chunk_length_s"):  # scales beside the codes, and overlapping chunks
-            if getattr(codec.config, name, None):
-                raise ValueError(
-                    f"{name} of codec {source} must be unset, but is {getattr(codec.config, name)} instead"
-                )
+        _check_codes_alone(codec, source)
         codec = codec.to(check_device(device)).eval()
         values = codec.config.to_dict()
         for name in ("_name_or_path", "transformers_version"):  # codes do not depend on them

@@ -52,11 +52,11 @@ def test_refusals_do_not_wait_for_torch(tmp_path) -> None:
         (
             "but is 'swugy' instead; did you mean swuggy?",
             "did you mean swuggy?",
-            "but nowhere does not exist",
+            "but nowhere is not there",
             "--options must be among split, mode, cache, but are half",
-            "but nobody does not exist",
+            "but nobody is not there",
             "but . holds neither lm/ nor spiritlm.json or config.json",
-            "--speech-tokenizer must be a folder, but nowhere does not exist",
+            "--speech-tokenizer must be a folder, but nowhere is not there",
         ),
         strict=True,
     ):

@@ -146,7 +146,7 @@ def test_a_limit_and_options_are_told(run, data, tmp_path):
     ("words", "message"),
     [
         (("wuggy", "slm21", "results"), "NAME must be one of .*swuggy.* but is 'wuggy'"),
-        (("swuggy", "nowhere", "results"), "nowhere does not exist"),
+        (("swuggy", "nowhere", "results"), "nowhere is not there"),
         (("zero_shot", "slm21", "results"), "must be a YAML file with the folders of a set"),
         (("swuggy", "stories/tStoryCloze", "results"), "is of a StoryCloze"),
         (
@@ -154,7 +154,7 @@ def test_a_limit_and_options_are_told(run, data, tmp_path):
             "options must be among split, mode, cache",
         ),
         (("swuggy", "slm21", "results", "first", "--limit", "0"), "--limit must be at least 1"),
-        (("swuggy", "slm21", "results", "nobody"), "does not exist"),
+        (("swuggy", "slm21", "results", "nobody"), "is not there"),
     ],
 )
 def test_bad_input_is_one_line(run, data, words, message):

@@ -160,7 +160,7 @@ def test_audio_needs_a_speech_tokenizer(run, data, monkeypatch):
         ("swuggy", "slm21", ("--unit-layout", "{first_unit: 5, num_units: 20}"), "must be below the 24 rows"),
         ("swuggy", "slm21", ("--unit-layout", "{first_unit: 5}"), "begin, end, deduplicated, but lacks num_units"),
         ("swuggy", "slm21", ("--unit-layout", "{first_unit: 5, units: 3}"), "deduplicated, but has units"),
-        ("swuggy", "slm21", ("--unit-layout", "nowhere.yaml"), "YAML file, but nowhere.yaml does not exist"),
+        ("swuggy", "slm21", ("--unit-layout", "nowhere.yaml"), "YAML file, but nowhere.yaml is not there"),
         ("swuggy", "slm21", (*GIVEN, "--variant", "base"), "variant must be left out"),
     ],
 )

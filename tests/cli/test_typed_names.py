@@ -23,6 +23,8 @@ CONFIG = {
     [
         ("speaker must be one of ann", "--speaker must be one of ann"),
         ("vocoder 'x' does not fit: speaker must be ann", "vocoder 'x' does not fit: --speaker must be ann"),
+        ("own.yaml: text must be given", "own.yaml: text must be given"),  # fields of files, not options
+        ("line 3 of own.tsv: speaker must be one word", "line 3 of own.tsv: speaker must be one word"),
         (
             "validation_fraction + test_fraction must be below 1, but is 2",
             "--validation-fraction + --test-fraction must be below 1, but is 2",

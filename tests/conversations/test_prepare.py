@@ -222,5 +222,5 @@ def test_a_folder_of_something_else_stays(audio, tmp_path):
         prepare_conversations(["nowhere"], tmp_path / "out")
     with pytest.raises(ValueError, match="source must be local files, .* but s3://b/rows.jsonl is not; download it"):
         prepare_conversations(["s3://b/rows.jsonl"], tmp_path / "out")
-    with pytest.raises(FileNotFoundError, match="audio_root must be a folder, but nowhere is none"):
+    with pytest.raises(FileNotFoundError, match="audio_root must be a folder, but nowhere is not there"):
         prepare_conversations([str(tmp_path / "rows.jsonl")], tmp_path / "out", audio_root="nowhere")

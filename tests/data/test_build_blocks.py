@@ -16,9 +16,12 @@ from transformers import PreTrainedTokenizerFast
 
 from spiritlm_pl.cli.main import run
 from spiritlm_pl.data.blocks import open_block, read_manifest
-from spiritlm_pl.data.build_blocks import build_blocks
+from spiritlm_pl.data.build_blocks import FRESH, build_blocks
 from spiritlm_pl.data.utterances import speech_of_words
+from spiritlm_pl.data.workplace import FAILED
 from spiritlm_pl.runtime.checksums import CHECKSUMS
+from spiritlm_pl.runtime.claims import WRITER
+from spiritlm_pl.runtime.left_over import this_machine
 from spiritlm_pl.streams import UNIT, SpeechLayout
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
@@ -163,6 +166,20 @@ def test_bad_input_is_named(units: Path, tmp_path: Path) -> None:
         values = {"units": [str(units)], "text_tokenizer": str(tmp_path / "tokenizer"), "out": str(tmp_path / "out")}
         with pytest.raises(error, match=message):
             build_blocks(**{**values, **options})
+
+
+def test_one_job_writes_to_a_folder(units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first process of a later job is refused, and tells nobody, since those of the other job would hear it."""
+    run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
+    out = tmp_path / "blocks"
+    out.mkdir()
+    owner = {"host": "b", "machine": this_machine(), "process": os.getppid(), "since": 0}
+    (out / f"{WRITER}.1.json").write_text(json.dumps(owner))
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="^OUT must be a folder that no other process writes to, but process .* on b"):
+        run(["build-blocks", f"[{units}]", str(tmp_path / "tokenizer"), str(out)])
+    assert not (out / FRESH / FAILED).exists()
 
 
 def test_manifests_of_before_have_no_ends(units: Path, tmp_path: Path) -> None:

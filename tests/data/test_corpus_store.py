@@ -147,6 +147,16 @@ def test_values_of_another_type_are_named(units: Path, value: object) -> None:
         UnitCorpus(units)
 
 
+def test_the_hash_of_the_tokenizer_is_a_text(units: Path) -> None:
+    path = units / "train" / "manifest.json"
+    description = json.loads(path.read_text())
+    description["provenance"]["tokenizer_sha256"] = {"value": "81"}
+    (path.parent / CHECKSUMS).unlink()
+    path.write_text(json.dumps(description))
+    with pytest.raises(ValueError, match=r"manifest.json must be .* damaged: tokenizer_sha256 must be of type str"):
+        UnitCorpus(units)
+
+
 def test_an_unfinished_corpus(tmp_path: Path) -> None:
     write_part(tmp_path / "train", 0, [utterance("a")], "print")
     with pytest.raises(FileNotFoundError, match="manifest.json is missing"):

@@ -5,12 +5,18 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from spiritlm_pl.cli.main import run
+from spiritlm_pl.corpora.text_files.flat_texts import FlatTexts, TextBatch
+from spiritlm_pl.corpora.text_files.options import DOCUMENTS, TextOptions
+from spiritlm_pl.corpora.text_files.readers import batches_of
 from spiritlm_pl.corpora.text_files.skipped import Skipped
+from spiritlm_pl.corpora.text_files.source import open_source
 from spiritlm_pl.data.blocks import open_block, read_manifest
 from spiritlm_pl.data.build_blocks import build_blocks
 from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
@@ -151,7 +157,8 @@ def test_sources_that_are_not_right_are_named(inputs: Path) -> None:
 def test_a_tokenizer_of_words_tells_of_line_breaks_that_it_loses() -> None:
     skipped, changed = Skipped(), Skipped()
     encoder = FlatEncoder(train_text_tokenizer(["the cat sat on the mat"] * 4))
-    batches = list(encoded_texts([("a", "the\ncat"), ("b", "the cat"), ("c", "\x02")], encoder, 0.0, skipped, changed))
+    texts = TextBatch.of([0, 8, 16], ["the\ncat", "the cat", "\x02"])
+    batches = list(encoded_texts([texts], "a.txt", encoder, 0.0, skipped, changed))
     assert batches[0].counts.tolist()[0] == batches[0].counts.tolist()[1]
     assert changed.counts == {"line breaks of a document, which the text tokenizer makes spaces": 1}
     assert skipped.counts == {"text without tokens": 1}
@@ -159,34 +166,43 @@ def test_a_tokenizer_of_words_tells_of_line_breaks_that_it_loses() -> None:
 
 def test_batches_are_bounded_and_change_nothing(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = FlatEncoder(TextTokenizer.load(inputs / "tokenizer"))
-    texts = [(str(number), text) for number, text in enumerate([*CODE, *WEB])]
+    sources = [open_source([str(inputs / "web.txt")], TextOptions(documents=documents)) for documents in DOCUMENTS]
+    sources.append(open_source([str(inputs / "code")], TextOptions(field="content")))
 
-    def documents() -> list[tuple[int, list[int]]]:
-        batches = encoded_texts(iter(texts), encoder, 0.3, Skipped())
-        found = [(batch, held_out) for batch in batches for held_out in (False, True)]
-        tables = [batch.table(held) for batch, held in found]
-        return sorted(
-            (int(key), table.tokens[first:last].tolist())
-            for table in tables
-            for key, first, last in zip(table.keys, table.text_bounds[:-1], table.text_bounds[1:], strict=True)
-        )
+    def encoded() -> list[tuple[int, list[int]]]:
+        found = []
+        for source in sources:
+            for piece in source.pieces():
+                batches = batches_of(piece, source.options, Skipped())
+                for batch in encoded_texts(batches, piece.file.name, encoder, 0.3, Skipped()):
+                    numbers.append(len(batch.keys))
+                    for table in (batch.table(held_out) for held_out in (False, True)):
+                        bounds = zip(table.keys, table.text_bounds[:-1], table.text_bounds[1:], strict=True)
+                        found += [(int(key), table.tokens[first:last].tolist()) for key, first, last in bounds]
+        return sorted(found)
 
-    whole = documents()
+    numbers: list[int] = []
+    whole = encoded()
     for limit, value in (("BATCH_CHARACTERS", 100), ("BATCH_TEXTS", 3)):
-        monkeypatch.setattr(f"spiritlm_pl.data.text_documents.{limit}", value)
-        assert documents() == whole and len(list(encoded_texts(iter(texts), encoder, 0.0, Skipped()))) > 9
+        numbers.clear()
+        monkeypatch.setattr(f"spiritlm_pl.corpora.text_files.readers.{limit}", value)
+        assert encoded() == whole and len(numbers) > 9
 
 
 def test_any_share_can_be_held_out() -> None:
     """Of many texts few are enough; equal texts are held out together, whatever their spaces."""
+
+    def held_out(texts: list[str], share: float) -> npt.NDArray[np.bool_]:
+        return are_held_out(FlatTexts.of(pa.array(texts, pa.large_string())), share)
+
     texts = [f"text {number}" for number in range(200_000)]
     for share in (0.01, 0.00005):
-        assert are_held_out(texts, share).mean() == pytest.approx(share, rel=0.4 + 1e-6 / share)
-    expected = are_held_out(texts[:500], 0.1)
+        assert held_out(texts, share).mean() == pytest.approx(share, rel=0.4 + 1e-6 / share)
+    expected = held_out(texts[:500], 0.1)
     for spaces in (" ", "  ", "\n", " \u3000", "\t", "\x1f"):
         spaced = [text.replace(" ", spaces) for text in texts[:500]]
-        assert (are_held_out(spaced, 0.1) == expected).all()
-        assert (are_held_out([f"{spaces}{text}{spaces}" for text in spaced], 0.1) == expected).all()
+        assert (held_out(spaced, 0.1) == expected).all()
+        assert (held_out([f"{spaces}{text}{spaces}" for text in spaced], 0.1) == expected).all()
 
 
 def test_a_mixture_of_sources_goes_on_exactly(inputs: Path) -> None:

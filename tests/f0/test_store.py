@@ -1,5 +1,6 @@
 """F0 beside its corpus: extracted once, kept, mended, read by the data module."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from spiritlm_pl.f0.reader import StoredF0
 from spiritlm_pl.f0.store import extract_corpus, load_f0, read_f0_info
 from spiritlm_pl.runtime import checksums
 from spiritlm_pl.runtime.checksums import CHECKSUMS
+from spiritlm_pl.runtime.claims import WRITER
 
 
 @pytest.fixture
@@ -55,6 +57,16 @@ def test_finished_parts_are_kept_and_other_settings_refused(corpus: Path) -> Non
     with pytest.raises(ValueError, match="name must be another one for another extractor"):
         extract(corpus, "torchaudio")
     assert times(corpus) == after and read_f0_info(corpus, "yin").extractor == {"extractor": "yin"}
+
+
+def test_f0_of_one_name_is_extracted_by_one_process(corpus: Path) -> None:
+    folder = f0_folder(corpus, "yin")
+    folder.mkdir(parents=True)
+    owner = {"host": "b", "machine": "b", "process": 7, "since": 0}
+    (folder / f"{WRITER}.1.json").write_text(json.dumps(owner))
+    with pytest.raises(ValueError, match="name must be a folder that no other process writes to, but process 7 on b"):
+        extract(corpus)
+    assert len([*folder.iterdir()]) == 1
 
 
 def test_what_cannot_be_read_is_skipped_and_tried_again(corpus: Path) -> None:

@@ -27,6 +27,7 @@ SIZES = {  # of a small network, whatever its family
 def model_folder(tiny_lm, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     network, text, vocabulary = tiny_lm
+    torch.manual_seed(0)  # whatever ran before
     save_lm(folder / "lm", network, vocabulary, text)
     features = MFCCFeatures(MFCCConfig())
     quantizer = KMeans(KMeansConfig(num_units=20, feature_dim=features.feature_dim))

@@ -307,7 +307,7 @@ def test_lines_that_are_none_are_told(run, tmp_path, monkeypatch, capsys):
     (tmp_path / "bad.jsonl").write_text('{"a": 1}\nnot json\n')
     for name, arguments, message in (
         ("score", ["bad.jsonl"], "line 2 of bad.jsonl must be JSON"),
-        ("vocode", ["nowhere.jsonl"], "nowhere.jsonl does not exist"),
+        ("vocode", ["nowhere.jsonl"], "nowhere.jsonl is not there"),
         ("tokenize", ["bad.jsonl"], "a line of bad.jsonl must have audio, but 1 has none"),
     ):
         monkeypatch.setattr(sys, "argv", ["spiritlm", name, *arguments])

@@ -135,7 +135,7 @@ def test_text_out(generate):
         (["--text", "cat", "--speaker", "carl"], "speaker must be one of anna, bert"),
         (["--text", "cat", "--temperature", "0"], "temperature must be above 0"),
         (["--text", "cat", "--greedy", "--num-samples", "3"], "--num-samples must be 1 with greedy, but is 3"),
-        (["--text", "cat", "--lm", "nowhere"], "nowhere does not exist"),
+        (["--text", "cat", "--lm", "nowhere"], "nowhere is not there"),
     ],
 )
 def test_bad_input_gets_one_line_and_exit_code_2(generate, model_folder, tmp_path, arguments, message):

@@ -103,7 +103,7 @@ def test_checkpoints_of_other_stages_are_refused(tmp_path: Path) -> None:
         consolidate_checkpoint(tmp_path / "other.ckpt", tmp_path / "out")
     with pytest.raises(ValueError, match="holds no checkpoint"):
         consolidate_checkpoint(tmp_path / "empty.ckpt", tmp_path / "out")
-    with pytest.raises(ValueError, match="missing.ckpt does not exist"):
+    with pytest.raises(ValueError, match="missing.ckpt is not there"):
         consolidate_checkpoint(tmp_path / "missing.ckpt", tmp_path / "out")
 
 

@@ -1,7 +1,7 @@
 """Style training: styles are learnt, the speaker's gradient is turned round, codes are learnt from clusters."""
 
 import math
-import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from spiritlm_pl.tokenizers.prosody import ProsodyConfig
 from spiritlm_pl.tokenizers.style import StyleEncoder, StyleFeatures
 
 pytestmark = [pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")]
+StartRanks = Callable[..., Callable[..., str]]  # the fixture
 MFCC = MFCCConfig(normalize=False)
 PITCHES = {"dark": 200, "bright": 1500, "": 800}
 
@@ -256,16 +257,13 @@ def test_a_teacher_gives_one_code_a_second(corpus: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_two_processes_stay_equal(python: Path, corpus: Path, tmp_path: Path) -> None:
+def test_two_processes_stay_equal(start_ranks: StartRanks, corpus: Path, tmp_path: Path) -> None:
     module, _ = train_features(corpus, tmp_path, steps=4)
     extractor: Any = module.network
     quantizer = LinearQuantizer(LinearQuantizerConfig(num_units=3, feature_dim=8))
     PhoneticTokenizer(extractor, quantizer).save(tmp_path / "teacher")
-    script = Path(__file__).with_name("run_style_ddp.py")
     with_dropout(tmp_path / "hubert")
-    command = [python, script, tmp_path, corpus, tmp_path / "teacher"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    start_ranks(Path(__file__).with_name("run_style_ddp.py"), tmp_path, corpus, tmp_path / "teacher")()
     for name, figure in (("style", "val/accuracy_speaker"), ("codes", "val/codes_entropy")):
         one, other = (torch.load(tmp_path / f"{name}{rank}.pt") for rank in (0, 1))
         assert one["figures"] == other["figures"] and figure in one["figures"]

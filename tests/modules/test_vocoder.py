@@ -1,7 +1,7 @@
 """The vocoder's training: it learns, both halves move, steps are counted once, two processes agree."""
 
 import copy
-import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,6 +33,7 @@ from spiritlm_pl.vocoder.schedule import OneCycle
 from spiritlm_pl.vocoder.vocoder import Vocoder
 
 HOP = 640
+StartRanks = Callable[..., Callable[..., str]]  # the fixture
 
 
 def unit_data(**members: object) -> SimpleNamespace:
@@ -357,10 +358,8 @@ def test_base_learns_from_expressive_data_as_from_base(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_stay_equal(python: Path, tmp_path: Path) -> None:
-    script = Path(__file__).with_name("run_vocoder_ddp.py")
-    done = subprocess.run([python, script, tmp_path], capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_two_processes_stay_equal(start_ranks: StartRanks, tmp_path: Path) -> None:
+    start_ranks(Path(__file__).with_name("run_vocoder_ddp.py"), tmp_path)()
     ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1)]
     for name, value in ranks[0].items():
         torch.testing.assert_close(ranks[1][name], value, rtol=0, atol=0, msg=name)

@@ -228,7 +228,7 @@ def test_reference_of_another_model(command, lm, tiny_lm, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("nowhere.jsonl", "out"), "does not exist"),
+        (("nowhere.jsonl", "out"), "is not there"),
         (("prompts.jsonl", "out", "--scorer", "nice"), "scorer must be one of auto_bleu, likelihood, table"),
         (("prompts.jsonl", "out", "--scorer", "auto_bleu", "--benchmark", "swuggy"), "left out with a benchmark"),
         (("prompts.jsonl", "out", "--options", "{a: 1}"), "options must be left out"),

@@ -1,19 +1,28 @@
 """Stages run once, in order, and are kept; a failure names the stage and its log."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
+import time
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 from rich.console import Console
 
+from spiritlm_pl.cli.configs import find_config
 from spiritlm_pl.cli.main import guarded
-from spiritlm_pl.quickstart.changes import changes_line
+from spiritlm_pl.quickstart.changes import changes_line, check_own
 from spiritlm_pl.quickstart.plan import Variant, fit_options, quickstart_stages
+from spiritlm_pl.quickstart.run import quickstart
 from spiritlm_pl.quickstart.runner import Runner
-from spiritlm_pl.quickstart.stage import STAMPS, Stage, stage_keys
+from spiritlm_pl.quickstart.stage import STAMPS, Stage, content_of, stage_keys
+from spiritlm_pl.runtime.checksums import CHECKSUMS
+from spiritlm_pl.runtime.claims import WRITER
 
 
 def test_a_key_follows_commands_configs_and_parents(tmp_path: Path) -> None:
@@ -142,7 +151,7 @@ def test_stages_of_unknown_settings_or_of_a_source_that_is_gone_are_told(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     finish(quickstart_stages("base", "apt", 1.0, 100), with_settings=False)  # of an earlier version
-    assert told("base", "apt", 1.0, 150).startswith("Settings or configurations are others than before: these stages")
+    assert told("base", "apt", 1.0, 150).startswith("Settings, configurations or results are others than before: ")
     (tmp_path / "debs").mkdir()
     finish(quickstart_stages("base", "debs", 1.0, 100))
     (tmp_path / "debs").rmdir()
@@ -153,6 +162,106 @@ def test_stages_of_unknown_settings_or_of_a_source_that_is_gone_are_told(
     begun.parent.mkdir(parents=True)
     begun.write_text("that of another budget")
     assert told("base", "apt", 0.5, 100).endswith(": HuBERT, iteration 1.")
+
+
+def made(*stages: Stage) -> None:
+    """Leave what these stages make, and their stamps."""
+    keys = stage_keys(stages)
+    STAMPS.mkdir(parents=True, exist_ok=True)
+    for stage in stages:
+        for path in map(Path, stage.makes):
+            path.mkdir(parents=True, exist_ok=True)
+            (path / CHECKSUMS).write_text(f"{stage.name}  model.safetensors\n")
+        content = {path: content_of(path) for path in (*stage.makes, *stage.reads)}
+        (STAMPS / f"{stage.name}.json").write_text(
+            json.dumps({"key": keys[stage.name], "seconds": 1.0, "content": content})
+        )
+
+
+def two_stages() -> tuple[Stage, Stage]:
+    trained = Stage(
+        name="lm", title="model", commands=(), makes=("quickstart/lm",), run_folders=("quickstart/runs/lm",)
+    )
+    return trained, Stage(name="measure", title="measure", commands=(), needs=("lm",), reads=trained.makes)
+
+
+def test_a_result_that_another_command_has_replaced_is_told_and_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stages = two_stages()
+    keys = stage_keys(stages)
+    made(*stages)
+    Path("quickstart/lm/metrics.json").write_text("{}")  # no part of the network
+    check_own(stages, keys)
+    assert [*Runner([*stages], cores=1).state.values()] == ["kept", "kept"]
+    Path("quickstart/lm", CHECKSUMS).write_text("that of another network")
+    told = (
+        r"^quickstart/lm must be what the quickstart has made there \(model\), but another command has replaced it "
+        "since: move quickstart/lm and quickstart/runs/lm elsewhere, and the stage is made again$"
+    )
+    with pytest.raises(ValueError, match=told):
+        check_own(stages, keys)
+    check_own(stages, dict.fromkeys(keys, "that of another budget"))  # of which a line tells that all is replaced
+    shutil.rmtree("quickstart/lm")
+    check_own(stages, keys)
+    assert [*Runner([*stages], cores=1).state.values()] == ["waiting", "waiting"]
+    assert changes_line("base", stages, keys).startswith(
+        "Nothing is at quickstart/lm any more: these stages are made again, "
+    )
+
+
+def test_a_training_that_was_finished_does_not_go_on_from_checkpoints_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stage = two_stages()[0]
+    key = stage_keys([stage])["lm"]
+    last = Path("quickstart/runs/lm/checkpoints/last.ckpt")
+    for finished in (False, True):
+        stage._resumed(key)
+        last.parent.mkdir(parents=True, exist_ok=True)
+        last.touch()
+        if finished:
+            made(stage)
+        stage._resumed(key)
+        assert last.is_file() != finished and stage.stamp() is None
+
+
+def test_all_that_is_exported_is_noted() -> None:
+    """Every folder that a training of a plan exports to is among what its stage makes."""
+    for variant in ("base", "expressive"):
+        for stage in quickstart_stages(variant, "apt", 1.0, 100):
+            for words in (words for words in stage.commands if words[0] == "fit"):
+                configs = [OmegaConf.load(find_config(name)) for name in words[2::2]]
+                found = [one for config in configs if (one := re.findall(r"dirpath: (\S+)", OmegaConf.to_yaml(config)))]
+                assert found and set(found[-1]) <= set(stage.makes), stage.name
+            assert stage.name.startswith(("f0", "samples")) or stage.makes
+
+
+def test_one_quickstart_runs_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("quickstart").mkdir()
+    owner = {"host": "b", "machine": "b", "process": 7, "since": 0}
+    Path(f"quickstart/{WRITER}.1.json").write_text(json.dumps(owner))
+    with pytest.raises(ValueError, match="quickstart must be a folder that no other process writes to, but process 7"):
+        quickstart(source="synthetic")
+
+
+@pytest.mark.slow
+def test_a_stage_ends_with_a_killed_quickstart(tmp_path: Path) -> None:
+    """The next one begins it anew, in the same folders."""
+    worker = [sys.executable, Path(__file__).with_name("killed_worker.py")]
+    log = tmp_path / "quickstart" / "logs" / "a.log"
+    with subprocess.Popen(worker, cwd=tmp_path) as process:
+        until = time.monotonic() + 60
+        while not (log.is_file() and log.read_text().endswith("\n")) and time.monotonic() < until:
+            time.sleep(0.05)
+        process.kill()
+    stage = Path("/proc", log.read_text().strip())
+    while stage.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not stage.exists()
 
 
 @pytest.mark.slow

@@ -245,7 +245,12 @@ def test_tokenizers_and_settings_stay_those_of_the_folder(tmp_path: Path) -> Non
     assert shared_settings(out, names, None, None, (2000, 1.0)) == first
     with pytest.raises(ValueError, match="stories must be that of"):
         shared_settings(out, names, 400, None, (2000, 1.0))
-    for text in ("[]", "{}", '{"stories": "300", "budget": 1.0}', '{"stories": 300, "budget": -1.0}', "{"):
+    wrong = (
+        '{"stories": "300", "budget": 1.0}',
+        '{"stories": 300, "budget": -1.0}',
+        '{"stories": 300, "budget": 1e308}',
+    )
+    for text in ("[]", "{}", *wrong, "{"):
         (out / "settings.json").write_text(text)
         with pytest.raises(ValueError, match="settings.json must"):
             shared_settings(out, names, None, None, (2000, 1.0))

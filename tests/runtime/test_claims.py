@@ -4,12 +4,17 @@ import errno
 import json
 import multiprocessing
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from spiritlm_pl.cli.batch.items import LinesWriter
+from spiritlm_pl.cli.main import run
 from spiritlm_pl.runtime import claims
-from spiritlm_pl.runtime.claims import DEAD_AFTER, GIVE_UP_AFTER, Claim, newest, owner, take
+from spiritlm_pl.runtime.claims import DEAD_AFTER, GIVE_UP_AFTER, Claim, newest, only_writer, owner, take
+from spiritlm_pl.runtime.left_over import this_machine
 
 
 def _of_process(folder: Path, process: int, machine: str | None = None) -> Path:
@@ -130,3 +135,126 @@ def test_a_claim_that_cannot_be_removed_is_left_to_die(tmp_path: Path, monkeypat
     claim.release()
     claim.release()
     assert not claim.path.exists()
+
+
+def _writer(folder: Path, ready: Any, end: Any) -> None:
+    with only_writer(folder, "out"):
+        ready.set()
+        end.wait(60)
+
+
+def test_a_folder_is_written_by_one_process(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "corpus"
+    context = multiprocessing.get_context("spawn")
+    ready, end = context.Event(), context.Event()
+    process = context.Process(target=_writer, args=(folder, ready, end))
+    process.start()
+    assert ready.wait(60)
+    told = f"out must be a folder that no other process writes to, but process {process.pid} on .* writes to {folder}"
+    with pytest.raises(ValueError, match=told), only_writer(folder, "out"):
+        pass
+    with only_writer(folder / "inner", "out"):
+        (folder / "inner" / "file").touch()
+    end.set()
+    process.join()
+    with only_writer(folder, "out"), only_writer(folder, "out"):  # of this process, which may call itself
+        assert len([*folder.glob(".*")]) == 1
+    assert [path.name for path in folder.iterdir()] == ["inner"]
+
+
+@pytest.fixture
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "LOOK_EVERY", 0.05)
+
+
+def test_a_killed_writer_is_followed_at_once(tmp_path: Path) -> None:
+    dead = _of_process(tmp_path, _ended())
+    dead.rename(tmp_path / f"{claims.WRITER}.1.json")
+    with only_writer(tmp_path, "out"):
+        pass
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"machine": 5, "process": "x"}'])
+def test_one_that_was_killed_elsewhere_is_waited_for_until_it_is_dead(
+    content: str | None, tmp_path: Path, quick_looks: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _of_process(tmp_path, _ended(), machine="elsewhere").rename(tmp_path / f"{claims.WRITER}.1.json")
+    if content is not None:  # damaged
+        path.write_text(content)
+    before = path.stat().st_mtime - DEAD_AFTER + 0.3
+    os.utime(path, (before, before))
+    with only_writer(tmp_path, "out"):
+        assert newest(tmp_path, claims.WRITER) == tmp_path / f"{claims.WRITER}.2.json"
+    assert not [*tmp_path.iterdir()]
+    assert f"{tmp_path}: waiting to see whether " in capsys.readouterr().err
+
+
+def test_one_that_lives_elsewhere_is_known_by_its_next_heartbeat(tmp_path: Path, quick_looks: None) -> None:
+    path = _of_process(tmp_path, _ended(), machine="elsewhere").rename(tmp_path / f"{claims.WRITER}.1.json")
+    timer = threading.Timer(0.3, os.utime, [path])
+    timer.start()
+    with pytest.raises(ValueError, match=f"process .* writes to {tmp_path}: wait for its end"):
+        with only_writer(tmp_path, "out"):
+            pass
+    timer.join()
+
+
+def test_a_file_with_signs_of_patterns_in_its_name(tmp_path: Path) -> None:
+    out = tmp_path / "a[1]*.jsonl"
+    with only_writer(out, "out", file=True):
+        (claim,) = tmp_path.iterdir()
+        told = json.loads(claim.read_text())
+    claim.write_text(json.dumps(told | {"process": os.getppid()}))
+    with pytest.raises(ValueError, match="wait for its end"), only_writer(out, "out", file=True):
+        pass
+
+
+def test_what_is_made_for_a_claim_alone_goes_with_it(tmp_path: Path) -> None:
+    with only_writer(tmp_path / "a" / "b", "out"):
+        assert (tmp_path / "a" / "b").is_dir()
+    with only_writer(tmp_path / "none", "corpus", new=False), only_writer(tmp_path / "c.jsonl", "out", file=True):
+        assert [path.name for path in tmp_path.iterdir()] == [f".c.jsonl{claims.WRITER}.1.json"]
+    assert not [*tmp_path.iterdir()]
+
+
+def test_without_hard_links_there_is_no_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(claims.os, "link", refuse)
+    with only_writer(tmp_path / "out", "out"):
+        (tmp_path / "out" / "file").touch()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_writer_that_stood_still_while_another_began_is_told(ended: bool, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="another one has begun to write to .* while this one stood still: make it"):
+        with only_writer(tmp_path, "out"):
+            other = json.dumps({"host": "b", "machine": "b", "process": 7, "since": 0})
+            (tmp_path / f"{claims.WRITER}.1.json").unlink()
+            if not ended:
+                (tmp_path / f"{claims.WRITER}.2.json").write_text(other)
+
+
+def test_commands_do_not_mix_what_they_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    owner_ = json.dumps({"host": "b", "machine": this_machine(), "process": os.getppid(), "since": 0})
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / f"{claims.WRITER}.1.json").write_text(owner_)
+    for words, name in (
+        (["prepare", "stories", "out"], "OUT"),
+        (["prepare", "folder", "audio", "out"], "OUT"),
+        (["prepare", "benchmark", "swuggy", "out"], "OUT"),
+        (["prepare", "reference", "out"], "FOLDER"),
+        (["align", "out"], "CORPUS"),
+        (["build-conversations", "[]", "lm", "out"], "OUT"),
+    ):
+        with pytest.raises(
+            ValueError, match=f"{name} must be a folder that no other process writes to, but process .* on b"
+        ):
+            run(words)
+    (tmp_path / f".lines.jsonl{claims.WRITER}.1.json").write_text(owner_)
+    with pytest.raises(ValueError, match="out must be a file that no other process writes to, but process .* on b"):
+        LinesWriter(Path("lines.jsonl"), [])

@@ -1,9 +1,13 @@
+import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 
 from spiritlm_pl.runtime.left_over import remove_left_over, temporary_folder, temporary_path
 from spiritlm_pl.runtime.provenance import atomic_path
@@ -86,3 +90,23 @@ def test_what_another_container_with_the_name_of_this_machine_writes_stays(tmp_p
         process.communicate("")
     assert process.returncode == 0
     assert not list(tmp_path.iterdir())
+
+
+FULL = "No space left on device"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, FULL),
+        OSError(f"Error writing bytes to file. Detail: [errno 28] {FULL}"),  # Arrow
+        SafetensorError(f"Error while serializing: I/O error: {FULL} (os error 28)"),
+    ],
+)
+@pytest.mark.parametrize("context", [atomic_path, temporary_folder])
+def test_a_full_disk_is_named(context: Callable[[Path], Any], error: Exception, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=rf"^\[Errno 28\] {FULL}: '.*/made'$"), context(tmp_path / "made"):
+        raise error
+    with pytest.raises(ValueError, match="^of another kind$"), context(tmp_path / "made"):
+        raise ValueError("of another kind")
+    assert not [*tmp_path.iterdir()]

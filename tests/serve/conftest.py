@@ -29,6 +29,7 @@ from spiritlm_pl.vocoder.inverse_stft import InverseSTFTConfig, InverseSTFTVocod
 @pytest.fixture(scope="session")
 def spirit_lm(tiny_lm):
     network, text, vocabulary = tiny_lm
+    torch.manual_seed(0)  # whatever ran before
     features = MFCCFeatures(MFCCConfig())
     quantizer = KMeans(KMeansConfig(num_units=20, feature_dim=features.feature_dim))
     torch.nn.init.normal_(quantizer.centroids, std=30.0)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from spiritlm_pl.generation import GenerationSettings, Speech, SpiritLM, Text, packing, sampling
@@ -45,6 +46,23 @@ def test_info_tells_what_is_served(client):
     assert info["vocabulary"]["units"] == 20 and info["context"] == 128 and not info["expressive"]
     assert info["speakers"] == ["anna", "bert"] and info["styles"] == ["calm", "glad"]
     assert info["limits"] == {"max_seconds": 3, "max_megabytes": 1, "max_concurrent": 4}
+
+
+def test_other_methods_of_a_path_are_refused_also_where_the_page_has_all_other_paths(session):
+    app = build_api(session)
+    app.mount("/", PlainTextResponse("the page"))
+    with TestClient(app) as client:
+        assert client.get("/other").text == "the page"
+        for path in ("info", "generate", "chat", "tokenize", "vocode"):
+            own = "GET" if path == "info" else "POST"
+            for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} - {own}:
+                response = client.request(method, f"/api/{path}")
+                assert (response.status_code, response.headers["allow"]) == (405, own)
+            assert client.request(own, f"/api/{path}").status_code == (200 if own == "GET" else 422)
+        assert client.get("/docs").status_code == client.head("/openapi.json").status_code == 200
+        assert client.post("/docs").headers["allow"] == "GET, HEAD"
+        methods = {name: [*given] for name, given in client.get("/openapi.json").json()["paths"].items()}
+        assert methods["/api/info"] == ["get"] and methods["/api/chat"] == ["post"]
 
 
 def test_text_to_speech_that_can_be_heard_and_sent_back(client):

@@ -37,7 +37,7 @@ def test_an_address_that_is_not_this_machines_is_named():
 
 
 def test_a_missing_model_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/lm does not exist"):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/lm is not there"):
         load_model(tmp_path)
 
 

@@ -115,6 +115,11 @@ def test_names_of_uploads_lead_nowhere(client, temporary):
             assert client.get(f"/gradio_api/file={path}/../../../../../..{SECRET}").status_code in (403, 404)
 
 
+def test_methods_of_the_api_are_not_asked_of_the_page(client):
+    response = client.get("/api/generate")
+    assert response.status_code == 405 and response.headers["allow"] == "POST"
+
+
 def test_uploads_are_limited(client):
     assert upload(client, "a.wav", b"a" * 1_500_000)[0] == 413
 

@@ -2,8 +2,10 @@
 
 import base64
 import json
+import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -190,13 +192,34 @@ ANY = st.lists(st.one_of(st.sampled_from(PIECES), st.characters(codec="utf-8")),
 def test_texts_that_are_cut_at_spaces_have_the_ids_of_whole_texts(tokenizers, texts):
     for kind, text in tokenizers.items():
         encoder = ENCODERS.setdefault(kind, FlatEncoder(text))
-        counts, ids = encoder.encode(texts)
+        counts, ids = encoder.encode(pa.array(texts, pa.large_string()))
         whole = text.encode_batch(texts)
         assert [len(one) for one in whole] == counts.tolist(), kind
         assert sum(whole, []) == ids.tolist(), kind
 
 
 ENCODERS: dict[str, FlatEncoder] = {}  # with the words of earlier examples
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama3", "gemma"])
+def test_pieces_of_white_space_are_those_of_whole_texts(tmp_path, monkeypatch, kind):
+    """Spaces and line breaks that merge at the end of a text, but not before what follows."""
+    ends = ["a \n\n", "cat \n", "\n\n\n", ".\n", "x.\n\n", " \n"] * 9
+    monkeypatch.setattr(sys.modules[__name__], "LINES", [*LINES, *ends])
+    text = TextTokenizer.load(MAKERS[kind](tmp_path))
+    texts = ["the cat.\n\nThe dog \nran\n\n\n1984\r\n\r\nit's", "cat", "cat\n", "\ncat", ".\n/the", "a\n 1", "(the)\n"]
+    encoder = FlatEncoder(text)
+    for _ in range(2):
+        _, ids = encoder.encode(pa.array(texts, pa.large_string()))
+        assert ids.tolist() == sum(text.encode_batch(texts), [])
+
+
+def test_an_added_token_is_not_cut(tmp_path):
+    added = as_it_stands("<tool_call>", "x1y", "\nz")
+    text = TextTokenizer.load(byte_level(tmp_path, LLAMA3, added=added))
+    texts = ["a<tool_call>b ax1yb x1 y", "the\nzoo the\ncat"]
+    _, ids = FlatEncoder(text).encode(pa.array(texts, pa.large_string()))
+    assert ids.tolist() == sum(text.encode_batch(texts), []) and {290, 291, 292} & set(ids.tolist())
 
 
 def test_texts_are_cut_where_nothing_reaches_over_a_space(tokenizers, tmp_path):

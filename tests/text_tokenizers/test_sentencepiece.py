@@ -2,13 +2,15 @@
 
 import json
 
+import pyarrow as pa
 import pytest
 import sentencepiece
 from transformers import AutoTokenizer
 
+from spiritlm_pl.corpora.text_files.flat_texts import WHITE_SPACE
 from spiritlm_pl.text_tokenizers.check import check_text_tokenizer
 from spiritlm_pl.text_tokenizers.fast_tokenizer import fast_tokenizer
-from spiritlm_pl.text_tokenizers.flat import WHITE_SPACE, FlatEncoder
+from spiritlm_pl.text_tokenizers.flat import FlatEncoder
 from spiritlm_pl.text_tokenizers.tokenizer import PROBES, TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -24,16 +26,16 @@ def test_sentencepiece_models_give_flat_ids(tmp_path, prefix, monkeypatch):
         sentence_iterator=iter(LINES), model_prefix=str(tmp_path / "tokenizer"), vocab_size=340, **options
     )
     text = TextTokenizer.load(tmp_path)
-    monkeypatch.setattr("spiritlm_pl.text_tokenizers.flat.MOST_WORDS", 3)
-    monkeypatch.setattr("spiritlm_pl.text_tokenizers.flat.MOST_IDS", 20)
+    monkeypatch.setattr("spiritlm_pl.text_tokenizers.known_words.MOST_WORDS", 3)
+    monkeypatch.setattr("spiritlm_pl.text_tokenizers.known_words.MOST_IDS", 20)
     encoder, texts = FlatEncoder(text), TEXTS
     for _ in range(2):
-        counts, ids = encoder.encode(texts)
+        counts, ids = encoder.encode(pa.array(texts, pa.large_string()))
         assert encoder.cuts and ids.tolist() == [token for one in texts for token in text.encode(one)]
         assert counts.tolist() == [len(text.encode(one)) for one in texts]
     spaced = [f"a{space}{space}b{space} c{space}" for space in WHITE_SPACE]
     for one in (spaced, ["", *spaced], spaced[:0], [""]):
-        counts, ids = encoder.encode(one)
+        counts, ids = encoder.encode(pa.array(one, pa.large_string()))
         expected = [text.encode(string) for string in one]
         assert counts.tolist() == list(map(len, expected)) and ids.tolist() == [
             token for ids in expected for token in ids

@@ -166,6 +166,9 @@ def test_a_codec_of_ours_with_wrong_values_is_told(tmp_path: Path) -> None:
         config.write_text(re.sub(rf'("{name}": )[^,\n}}]+', rf"\g<1>{value}", whole))
         with pytest.raises(ValueError, match="codec must be a configuration of transformers, but is not: "):
             load_tokenizer(tmp_path / "ours")
+    config.write_text(whole.replace('"chunk_length_s": null', '"chunk_length_s": 1e30'))
+    with pytest.raises(ValueError, match=r"chunk_length_s of codec EncodecModel must be unset, but is 1e\+30"):
+        load_tokenizer(tmp_path / "ours")
 
 
 def test_no_codec_is_told(tmp_path: Path) -> None:

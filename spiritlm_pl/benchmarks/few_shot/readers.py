@@ -14,6 +14,7 @@ from spiritlm_pl.benchmarks.few_shot.shots import read_prompts
 from spiritlm_pl.benchmarks.few_shot.stop_word import spoken_word
 from spiritlm_pl.benchmarks.few_shot.template import load_shot_template
 from spiritlm_pl.benchmarks.items import Reading
+from spiritlm_pl.runtime.found import found_at
 
 STOP_VOICE = "en-us"
 EAR = "answers are heard by pocketsphinx, which expects the words of these texts: not to be compared with Whisper's"
@@ -116,7 +117,7 @@ def _transcribed(folder: Path) -> Corpus:
 
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
-        raise FileNotFoundError(f"a benchmark must be a folder, but {folder} is none")
+        raise FileNotFoundError(f"a benchmark must be a folder, but {found_at(folder)}")
 
 
 def _no_stop(task: str) -> Any:

@@ -8,6 +8,7 @@ from spiritlm_pl.benchmarks.readers.word_cuts import written_once
 from spiritlm_pl.corpora.audio import SAMPLE_RATE
 from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.generation.types import Speech
+from spiritlm_pl.runtime.found import found_at
 
 
 def spoken_word(word: str, recording: str | None, voice: str, cache: Path) -> Speech:
@@ -27,7 +28,7 @@ def spoken_word(word: str, recording: str | None, voice: str, cache: Path) -> Sp
     if recording is not None:
         path = Path(recording).expanduser()
         if not path.is_file():
-            raise FileNotFoundError(f"stop_audio must be a recording of {word!r}, but {path} does not exist")
+            raise FileNotFoundError(f"stop_audio must be a recording of {word!r}, but {found_at(path)}")
         return Speech(path)
     from spiritlm_pl.benchmarks.make.speaking import say
     from spiritlm_pl.corpora.synthetic.espeak import Voice

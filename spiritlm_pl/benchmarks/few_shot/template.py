@@ -16,6 +16,7 @@ import yaml
 
 from spiritlm_pl.benchmarks.few_shot.templates import FOLDER
 from spiritlm_pl.generation.types import OutputModality, Piece, Speech, Text
+from spiritlm_pl.runtime.found import found_at
 from spiritlm_pl.vocabulary import Modality
 
 FIELDS = ("audio", "text", "label", "stop")
@@ -109,7 +110,7 @@ def load_shot_template(task: str, answer: str, source: str | Path | None = None)
         raise ValueError(f"template must be the path of a YAML file, but is {source!r} instead")
     path = FOLDER / f"{task}.yaml" if source is None else Path(source).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"template must be a YAML file, but {path} does not exist")
+        raise FileNotFoundError(f"template must be a YAML file, but {found_at(path)}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

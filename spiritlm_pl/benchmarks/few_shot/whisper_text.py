@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from spiritlm_pl.runtime.found import found_at
+
 
 def whisper_normaliser(language: str = "en", spellings: str | Path | None = None) -> Callable[[str], str]:
     """Return Whisper's normaliser: for English, contractions, numbers and titles are made equal, too.
@@ -35,7 +37,7 @@ def whisper_normaliser(language: str = "en", spellings: str | Path | None = None
 
 def _spellings(path: Path) -> dict[str, str]:
     if not path.is_file():
-        raise FileNotFoundError(f"spellings must be the normalizer.json of a Whisper model, but {path} does not exist")
+        raise FileNotFoundError(f"spellings must be the normalizer.json of a Whisper model, but {found_at(path)}")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

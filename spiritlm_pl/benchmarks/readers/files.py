@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from spiritlm_pl.corpora.files import files_below
+from spiritlm_pl.runtime.found import found_at
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 SHOWN = 3  # names in a message; further ones are counted
@@ -17,7 +18,7 @@ def files_by_folder(folder: str | Path) -> dict[Path, list[Path]]:
     """
     root = Path(folder)
     if not root.is_dir():
-        raise FileNotFoundError(f"a benchmark must be a folder, but {root} is none")
+        raise FileNotFoundError(f"a benchmark must be a folder, but {found_at(root)}")
     found: dict[Path, list[Path]] = {}
     for path in files_below(root):
         if not path.name.startswith("."):

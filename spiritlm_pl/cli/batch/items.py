@@ -7,6 +7,7 @@ with `error`, is counted, and is tried again the next time; the others are done 
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from spiritlm_pl.corpora.files import files_below, plain_name, short_name
+from spiritlm_pl.runtime.claims import only_writer
+from spiritlm_pl.runtime.found import found_at
 
 if TYPE_CHECKING:
     from spiritlm_pl.generation.prompt import Prompting
@@ -55,7 +58,7 @@ def read_items(inputs: Sequence[str], several: bool | None = None) -> Iterator[I
     several = len(inputs) > 1 if several is None else several
     for name in inputs:
         if name != STANDARD and not Path(name).is_file():
-            raise FileNotFoundError(f"INPUT must be a file of JSON lines or -, but {name} does not exist")
+            raise FileNotFoundError(f"INPUT must be a file of JSON lines or -, but {found_at(name)}")
         stream = sys.stdin if name == STANDARD else Path(name).open(encoding="utf-8-sig")
         with stream:
             for number, line in enumerate(_lines(stream, name), start=1):
@@ -154,7 +157,8 @@ class LinesWriter:
         inputs: files that are read, none of which may be `out`.
 
     Raises:
-        ValueError: if the output is one of the inputs, or was not written by an earlier run.
+        ValueError: if the output is one of the inputs, is written by another process, or was not written by an earlier
+            run.
     """
 
     def __init__(self, out: Path | None, inputs: Sequence[str]) -> None:
@@ -164,7 +168,9 @@ class LinesWriter:
                 raise ValueError(f"the output must be another file than the input, but both are {name}")
         self.out, self.done, self.errors = out, set[str](), 0
         self.stream: IO[str] = sys.stdout
+        self._alone = ExitStack()
         if out is not None:
+            self._alone.enter_context(only_writer(out, "out", file=True))
             lines = [*_whole_lines(out)]
             kept = [line for line in lines if "error" not in line]
             self.done = {line["id"] for line in kept}
@@ -217,6 +223,7 @@ class LinesWriter:
         self.bar.stop()
         if self.out is not None:
             self.stream.close()
+        self._alone.close()
         if self.errors and kind is None:
             where = self.out or "the output"
             items = "1 item" if self.errors == 1 else f"{self.errors} items"

@@ -1,5 +1,11 @@
 """`spiritlm prepare KIND OUT ...`: make a corpus folder from a source of the given kind."""
 
+from inspect import signature
+
+from spiritlm_pl.cli.parser import writes
 from spiritlm_pl.registry import find_all
 
-COMMANDS = find_all("corpora")
+COMMANDS = {
+    name: writes("out")(function) if "out" in signature(function).parameters else function
+    for name, function in find_all("corpora").items()
+}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from spiritlm_pl.cli.batch.items import asked, pieces, read_items
+from spiritlm_pl.runtime.found import found_at
 
 if TYPE_CHECKING:
     from spiritlm_pl.generation.spirit_lm import SpiritLM
@@ -44,7 +45,7 @@ class PreferenceSource:
     ) -> None:
         """Check that there is such a file or folder, and that the options have an effect."""
         if not Path(source).exists():
-            raise FileNotFoundError(f"SOURCE must be a file of JSON lines or a folder, but {source} does not exist")
+            raise FileNotFoundError(f"SOURCE must be a file of JSON lines or a folder, but {found_at(source)}")
         if first is not None and first < 1:
             raise ValueError(f"first must be at least 1, but is {first} instead")
         self.lines = Path(source).is_file() and Path(source).suffix.lower() in (".jsonl", ".json")

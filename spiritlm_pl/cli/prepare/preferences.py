@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from spiritlm_pl.cli.batch.items import MODEL, best_device
-from spiritlm_pl.cli.parser import look
+from spiritlm_pl.cli.parser import look, writes
 from spiritlm_pl.cli.prepare.preference_sources import Direction, PreferenceSource
 
 if TYPE_CHECKING:
@@ -207,6 +207,7 @@ def preferences(
         _add_reference(Path(out), manifest, spirit_lm, folders.lm, batch_tokens)
 
 
+@writes("folder", new=False)
 @look(groups={"model": ("model", "lm", "device", "dtype", "batch_tokens")})
 def reference(
     folder: str,

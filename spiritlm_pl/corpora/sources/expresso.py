@@ -24,7 +24,7 @@ from spiritlm_pl.corpora.collect import check_settings, collect
 from spiritlm_pl.corpora.ingest import Rules, Utterance
 from spiritlm_pl.corpora.manifest import SPLITS
 from spiritlm_pl.corpora.sources.folder import audio_files
-from spiritlm_pl.runtime.found import check_folder
+from spiritlm_pl.runtime.found import check_folder, found_at
 
 LICENCE = "CC BY-NC 4.0: not for commercial use"
 AUDIO = "audio_48khz"
@@ -46,7 +46,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, str]]:
         FileNotFoundError: if the file is missing.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"corpus_dir must be laid out as Expresso is, but {path} is missing")
+        raise FileNotFoundError(f"corpus_dir must be laid out as Expresso is, but {found_at(path)}")
     for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
         name, _, rest = line.partition("\t")
         if name.strip() and not name.startswith("#"):

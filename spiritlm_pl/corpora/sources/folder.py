@@ -4,12 +4,14 @@ import re
 import unicodedata
 from collections.abc import Collection
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.decoding import AUDIO_SUFFIXES
 from spiritlm_pl.corpora.files import files_below, path_id, read_text
 from spiritlm_pl.corpora.ingest import Utterance
+from spiritlm_pl.corpora.replacing import AUDIO_LIST, own_audio
 from spiritlm_pl.runtime.found import check_folder
 
 TEXT_SUFFIXES = (".txt", ".lab", ".normalized.txt")  # in order of preference; case is ignored
@@ -19,9 +21,11 @@ _SAMPLE_RANGE = re.compile(r"\s*0\s+\d{4,}\s+(?=[^\W\d])")  # stands before the 
 def audio_files(folder: str | Path, written: Collection[Path] = (), argument: str = "folder") -> list[Path]:
     """Return the audio files of a folder at any depth, in linked folders as well, sorted by path.
 
+    Audio that `spiritlm prepare` has written for corpora in the folder is left out.
+
     Args:
         folder: path of the folder.
-        written: resolved paths of files to leave out.
+        written: resolved paths of further files to leave out.
         argument: name of the argument that gives the folder, for errors.
 
     Raises:
@@ -30,15 +34,18 @@ def audio_files(folder: str | Path, written: Collection[Path] = (), argument: st
     """
     folder = Path(folder)
     check_folder(folder, argument, "folder of audio")
-    paths = [path for path in files_below(folder) if path.suffix.lower() in AUDIO_SUFFIXES]
-    if written:
-        paths = [path for path in paths if path.resolve() not in written]
-    if not paths:
+    files = files_below(folder)
+    corpora = (path.parent for path in files if path.name == AUDIO_LIST and path.parent != folder)
+    left_out = {*written, *chain.from_iterable(map(own_audio, corpora))}
+    paths = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
+    found = [path for path in paths if path.resolve() not in left_out] if left_out else paths
+    if not found:
+        other = "other file, beside those that `spiritlm prepare` has written," if paths else "file"
         raise FileNotFoundError(
-            f"{argument} must be a folder of audio, but {folder} holds no file that ends with one of "
+            f"{argument} must be a folder of audio, but {folder} holds no {other} that ends with one of "
             + ", ".join(sorted(AUDIO_SUFFIXES))
         )
-    return paths
+    return found
 
 
 def read_folder(

@@ -141,6 +141,10 @@ def _check_types(item: Cut | Recording | SupervisionSegment) -> None:
             _of_type(f"{name} of a recording", getattr(recording, name), int)
         if type(recording.duration) not in (int, float):
             raise TypeError(f"duration of a recording must be a number, but is {recording.duration!r}")
+        if recording.channel_ids is not None:
+            _of_type("channel_ids of a recording", recording.channel_ids, list)
+            for channel in recording.channel_ids:
+                _of_type("channel of a recording", channel, int)
     for source in (source for recording in found for source in recording.sources):
         _of_type("type of a source", source.type, str)
         _of_type("channels of a source", source.channels, list)

@@ -13,6 +13,7 @@ from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.sources.lhotse_manifests import Parts, cuts_of
 from spiritlm_pl.runtime.found import found_at
 
+_FOLDERS = ("_dir", "_root", "_dir_path")  # endings of names of arguments that are folders
 _OUTPUTS = ("output_dir", "manifest_dir", "workdir")  # folders that a recipe writes to, which need not exist yet
 
 
@@ -79,6 +80,7 @@ def run_recipe(
     Raises:
         ValueError: if there is no such recipe, or it does not take these arguments, fails, or finds nothing.
         FileNotFoundError: if a file or folder among the arguments is missing.
+        NotADirectoryError: if the recipe fails, and a file was given in place of a folder.
         ModuleNotFoundError: if the recipe needs a package that is not installed.
     """
     prepare = _recipe(name)
@@ -94,11 +96,15 @@ def run_recipe(
             f"arguments of the recipe {name} must be given by name, '{{name: value, ...}}', and are {takes}; "
             f"but {' and '.join(faults)}"
         )
-    for argument, value in given.items():
-        is_path = "Path" in str(parameters[argument].annotation) and argument not in _OUTPUTS
-        if is_path and isinstance(value, str) and not Path(value).exists():
-            typed = "corpus" if argument in folder_or_arguments and not isinstance(corpus, Mapping) else argument
-            raise FileNotFoundError(f"{typed} must be a file or folder, but {found_at(value)}")
+    typed = {"corpus_dir": "corpus"} if not isinstance(corpus, Mapping) else {}
+    paths = {
+        argument: value
+        for argument, value in given.items()
+        if "Path" in str(parameters[argument].annotation) and argument not in _OUTPUTS and isinstance(value, str)
+    }
+    for argument, value in paths.items():
+        if not Path(value).exists():
+            raise FileNotFoundError(f"{typed.get(argument, argument)} must be a file or folder, but {found_at(value)}")
     if "output_dir" in parameters:
         given.setdefault("output_dir", str(scratch))
     try:
@@ -106,6 +112,11 @@ def run_recipe(
     except ModuleNotFoundError:
         raise
     except Exception as error:  # recipes check little, and raise errors of many kinds
+        for argument, value in paths.items():
+            if argument.endswith(_FOLDERS) and not Path(value).is_dir():
+                raise NotADirectoryError(
+                    f"{typed.get(argument, argument)} must be a folder, but {found_at(value)}"
+                ) from error
         raise ValueError(f"the corpus must be laid out as {name} is, but the recipe fails: {error!r}") from error
     parts: Parts = {}
     skipped: list[Skipped] = []

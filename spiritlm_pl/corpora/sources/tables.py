@@ -21,7 +21,7 @@ from spiritlm_pl.corpora.sources.columns import NAMES, REQUIRED, Column, channel
 from spiritlm_pl.corpora.sources.folder import distinct_ids
 from spiritlm_pl.corpora.splitting import by_split
 from spiritlm_pl.corpora.text.numbers import language_code
-from spiritlm_pl.runtime.found import found_at
+from spiritlm_pl.runtime.found import check_folder, found_at
 
 logger = logging.getLogger(__name__)
 LATEST = 1e9  # largest time within a file in seconds, some 30 years
@@ -114,7 +114,8 @@ def read_table(
         row's audio, or are of audio in which another speaker talks.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if there is no such file, or no such folder.
+        NotADirectoryError: if the folder is a file.
         ValueError: if it lacks a column, has times that cannot be read, or is in no known encoding.
     """
     table = Path(table)
@@ -126,6 +127,8 @@ def read_table(
         raise ValueError(f"table must be UTF-8 or UTF-16 text, but {error}") from error
     delimiter, columns, width = _header(table, lines[0])
     rows = [*_rows(lines, delimiter, table.suffix.lower() == ".csv", width)]
+    if audio_root:
+        check_folder(audio_root, "audio", "folder of audio")
     root = Path(audio_root) if audio_root else table.parent
     reader = _Reader(columns, root, language, _channels(rows, columns, table))
     utterances: list[Utterance] = []

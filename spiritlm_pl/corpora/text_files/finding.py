@@ -153,7 +153,7 @@ def _of_dataset(folder: Place, inner: Mapping[Place, State]) -> list[Place]:
         raise ValueError(f"text must be a dataset without indices, but {folder} has some: save flatten_indices() of it")
     for name in names:
         if folder / name not in inner:
-            raise FileNotFoundError(f"text must be a whole dataset, but {folder / name} is missing")
+            raise FileNotFoundError(f"text must be a whole dataset, but {folder / name} is not there")
     return [folder / name for name in names]
 
 

@@ -24,9 +24,8 @@ def at_row(path: Place | str, row: int) -> str:
     return f"{path}, row {row}"
 
 
-def of_key(file: TextFile, key: str) -> str:
-    """Describe the place of a document of a file by its key, the file's name and the document's byte or row."""
-    place = int(key.rpartition(":")[2])
+def at_place(file: TextFile, place: int) -> str:
+    """Describe the place of a document of a file: its byte or its row."""
     return (at_row if file.kind in TABLES else at_byte)(file.path, place)
 
 

@@ -1,20 +1,38 @@
-"""Documents of one piece of a file: their keys and texts, one by one, in bounded memory.
+"""Documents of one piece of a file: their places or keys, and their texts, one by one or many at a time.
 
 A key is the file's name and the place of the document in it: the byte at which it starts, or the number of its row. It
 is the same however the file is cut into pieces. What cannot be read is left out and counted.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from spiritlm_pl.corpora.text_files.files import TABLES, Piece
-from spiritlm_pl.corpora.text_files.lines import DAMAGE, MARK, follows_blank_line, is_damage, lines_between, opened
+from spiritlm_pl.corpora.text_files.flat_texts import LINE_BREAK, WHITE_SPACE, TextBatch
+from spiritlm_pl.corpora.text_files.lines import (
+    DAMAGE,
+    MARK,
+    blocks_between,
+    follows_blank_line,
+    is_damage,
+    lines_between,
+    opened,
+)
 from spiritlm_pl.corpora.text_files.options import LONGEST_DOCUMENT, TextOptions
 from spiritlm_pl.corpora.text_files.places import at_byte, at_row
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.corpora.text_files.tables import table_values
 
 Text = tuple[str, str]  # key and text of a document
+Found = TypeVar("Found")
+BATCH_CHARACTERS = 1 << 22  # of texts that are read together: the more, the fewer words differ among them
+BATCH_TEXTS = 1 << 18
 LONGEST_OBJECT = 4 * LONGEST_DOCUMENT  # bytes of a line of JSON, which escapes characters and has other fields
 TOO_LONG = f"longer than {LONGEST_DOCUMENT >> 20} MiB"
 DAMAGED = "file damaged from there on"
@@ -31,16 +49,65 @@ def texts_of(piece: Piece, options: TextOptions, skipped: Skipped) -> Iterator[T
     Raises:
         OSError: if the file cannot be read for another reason than its contents.
     """
+    for place, text in _places_and_texts(piece, options, skipped):
+        yield f"{piece.file.name}:{place}", text
+
+
+def batches_of(piece: Piece, options: TextOptions, skipped: Skipped) -> Iterator[TextBatch]:
+    """Yield the documents of a piece, as many at a time as memory should hold; the arguments are those of `texts_of`.
+
+    Raises:
+        OSError: if the file cannot be read for another reason than its contents.
+    """
+    if _format(piece, options) == "line":
+        yield from _joined(batch for _, batch in _undamaged(_line_batches(piece, skipped), piece, skipped))
+        return
+    places: list[int] = []
+    texts: list[str] = []
+    size = 0
+    for place, text in _places_and_texts(piece, options, skipped):
+        if texts and (size + len(text) > BATCH_CHARACTERS or len(texts) == BATCH_TEXTS):
+            yield TextBatch.of(places, texts)
+            places, texts, size = [], [], 0
+        places.append(place)
+        texts.append(text)
+        size += len(text)
+    if texts:
+        yield TextBatch.of(places, texts)
+
+
+def _places_and_texts(piece: Piece, options: TextOptions, skipped: Skipped) -> Iterator[tuple[int, str]]:
+    return _undamaged(_READ[_format(piece, options)](piece, options, skipped), piece, skipped)
+
+
+def _undamaged(found: Iterator[tuple[int, Found]], piece: Piece, skipped: Skipped) -> Iterator[tuple[int, Found]]:
+    """Yield what is found in a piece with its places, until the file turns out to be damaged, which is counted."""
     place = 0
     try:
-        for place, text in _READ[_format(piece, options)](piece, options, skipped):
-            yield f"{piece.file.name}:{place}", text
+        for place, one in found:
+            yield place, one
     except DAMAGE as error:
         if not is_damage(error):
             raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         unit = "row" if piece.file.kind in TABLES else "byte"
         skipped.add(DAMAGED, f"{piece.file.path} after {unit} {place} ({reason})")
+
+
+def _joined(batches: Iterable[TextBatch]) -> Iterator[TextBatch]:
+    """Join batches as far as memory should hold them."""
+    held: list[TextBatch] = []
+    size = number = 0
+    for batch in batches:
+        more = batch.texts.nbytes
+        if held and (size + more > BATCH_CHARACTERS or number + len(batch.texts) > BATCH_TEXTS):
+            yield TextBatch.concatenate(held)
+            held, size, number = [], 0, 0
+        held.append(batch)
+        size += more
+        number += len(batch.texts)
+    if held:
+        yield TextBatch.concatenate(held)
 
 
 def _format(piece: Piece, options: TextOptions) -> str:
@@ -75,13 +142,57 @@ def _objects(piece: Piece, options: TextOptions, skipped: Skipped) -> Iterator[t
 
 def _lines(piece: Piece, options: TextOptions, skipped: Skipped) -> Iterator[tuple[int, str]]:
     """Yield the lines of a text file, without white space around them; empty lines are not documents."""
-    for place, line in _whole_lines(piece, skipped, LONGEST_DOCUMENT):
-        start = place
-        for part in line.split(b"\r"):  # a lone carriage return ends a line as well
-            text = _decoded(part, at_byte(piece.file.path, start), skipped)
-            if text is not None and (text := text.strip()):
-                yield start, text
-            start += len(part) + 1
+    for _, batch in _line_batches(piece, skipped):
+        yield from zip(batch.places.tolist(), batch.texts.to_pylist(), strict=True)
+
+
+def _line_batches(piece: Piece, skipped: Skipped) -> Iterator[tuple[int, TextBatch]]:
+    """Yield the lines of a text file, many at a time, with the place of the last."""
+    with opened(piece.file) as stream:
+        for place, block in blocks_between(stream, piece.begin, piece.end, LONGEST_DOCUMENT):
+            batch = _plain_lines(place, block)
+            if batch is None:
+                found = [*_lines_one_by_one(place, block, piece, skipped)]
+                batch = TextBatch.of([first for first, _ in found], [text for _, text in found])
+            if len(batch.places):
+                yield int(batch.places[-1]), batch
+
+
+def _plain_lines(place: int, block: bytes) -> TextBatch | None:
+    """Return the lines of a block; None if some may be too long, no UTF-8, or broken by a carriage return."""
+    if block.count(b"\r") != block.count(b"\r\n"):
+        return None
+    try:
+        block.isascii() or block.decode()
+    except UnicodeDecodeError:
+        return None
+    bounds = np.flatnonzero(np.frombuffer(b"\n" + block, np.uint8) == LINE_BREAK)
+    if not block.endswith(b"\n"):
+        bounds = np.append(bounds, len(block))
+    if np.diff(bounds).max() >= LONGEST_DOCUMENT:
+        return None
+    begins = place + bounds[:-1]
+    if not place and block.startswith(MARK):
+        bounds[0] = len(MARK)
+    lines = pa.Array.from_buffers(pa.large_string(), len(begins), [None, pa.py_buffer(bounds), pa.py_buffer(block)])
+    texts = pc.utf8_trim(lines, characters=WHITE_SPACE)
+    filled = pc.not_equal(texts, "")
+    return TextBatch(begins[filled.to_numpy(zero_copy_only=False)], texts.filter(filled))
+
+
+def _lines_one_by_one(place: int, block: bytes, piece: Piece, skipped: Skipped) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a block, and count those that are left out."""
+    for line in BytesIO(block):
+        if len(line) > LONGEST_DOCUMENT or (len(line) == LONGEST_DOCUMENT and not line.endswith(b"\n")):
+            skipped.add(TOO_LONG, at_byte(piece.file.path, place))
+        else:
+            start = place
+            for part in (line if place else line.removeprefix(MARK)).split(b"\r"):  # which ends a line as well
+                text = _decoded(part, at_byte(piece.file.path, start), skipped)
+                if text is not None and (text := text.strip()):
+                    yield start, text
+                start += len(part) + 1
+        place += len(line)
 
 
 def _paragraphs(piece: Piece, options: TextOptions, skipped: Skipped) -> Iterator[tuple[int, str]]:

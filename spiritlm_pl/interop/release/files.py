@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spiritlm_pl.runtime.checkpoint import check_finite, mismatch
+from spiritlm_pl.runtime.found import found_at
 
 Weights = dict[str, Tensor]
 FAIRSEQ_DICTIONARY = "fairseq.data.dictionary.Dictionary"
@@ -30,7 +31,7 @@ def read_pickle(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"checkpoint must hold {path.name}, but {path} does not exist")
+        raise FileNotFoundError(f"checkpoint must hold {path.name}, but {found_at(path)}")
     mapped = zipfile.is_zipfile(path)  # files of old versions of torch cannot be mapped
     try:
         with torch.serialization.safe_globals([(_Dictionary, FAIRSEQ_DICTIONARY)]), warnings.catch_warnings():
@@ -66,7 +67,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"checkpoint must hold {path.name}, but {path} does not exist")
+        raise FileNotFoundError(f"checkpoint must hold {path.name}, but {found_at(path)}")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

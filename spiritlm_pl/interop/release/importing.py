@@ -18,6 +18,7 @@ from spiritlm_pl.interop.release.vocoder import WEIGHTS as GENERATOR
 from spiritlm_pl.interop.release.vocoder import read_vocoder
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.runtime.checkpoint import check_finite, save_network
+from spiritlm_pl.runtime.found import found_at
 from spiritlm_pl.runtime.model_description import LM, SPEECH_TOKENIZER, VOCODER
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocoder.config import check_vocoder
@@ -69,7 +70,7 @@ def import_part(path: Path, out: str | Path, layer: int) -> Path:
         return save_network(out, read_vocoder(path), VOCODER)
     raise FileNotFoundError(
         "directory must be the published release, a HuBERT's file or a vocoder's folder, "
-        f"but {path} {'is none of them' if path.is_dir() else 'does not exist'}"
+        f"but {f'{path} is none of them' if path.is_dir() else found_at(path)}"
     )
 
 

@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from spiritlm_pl.interop.release.files import Weights, read_json, read_pickle
 from spiritlm_pl.lm.folder import LoadedLM, load_causal_lm
 from spiritlm_pl.runtime.foreign_models import WRONG_VALUES
+from spiritlm_pl.runtime.found import found_at
 from spiritlm_pl.text_tokenizers.backends import MODEL_FILE
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
@@ -27,7 +28,7 @@ def read_vocabulary(folder: str | Path) -> Vocabulary:
     """
     path = Path(folder) / MODEL_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"language model must hold {MODEL_FILE}, but {path} does not exist")
+        raise FileNotFoundError(f"language model must hold {MODEL_FILE}, but {found_at(path)}")
     text = TextTokenizer.load(path)
     if not text.opening:
         raise ValueError(f"{path} must hold [Text], [Speech] and the speech tokens as pieces, but holds text alone")

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from spiritlm_pl.interop.release.files import fill, part, read_pickle
+from spiritlm_pl.runtime.found import found_at
 from spiritlm_pl.tokenizers.pitch_vqvae import CHANNELS, STRIDE, PitchVQVAE, PitchVQVAEConfig
 
 CONFIG, WEIGHTS = "config.yaml", "model.pt"
@@ -24,7 +25,7 @@ def read_pitch(folder: str | Path) -> PitchVQVAE:
     """
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
-        raise FileNotFoundError(f"checkpoint must hold {CONFIG}, but {folder / CONFIG} does not exist")
+        raise FileNotFoundError(f"checkpoint must hold {CONFIG}, but {found_at(folder / CONFIG)}")
     described = OmegaConf.load(folder / CONFIG)
     assert isinstance(described, DictConfig)
     config = _config(OmegaConf.to_container(described, resolve=True), folder / CONFIG)

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from spiritlm_pl.runtime.found import found_at
 from spiritlm_pl.runtime.model_description import CONFIG_FILE
 from spiritlm_pl.streams import UNIT, Stream, spirit_lm_streams
 from spiritlm_pl.vocabulary import Vocabulary
@@ -67,7 +68,7 @@ class UnitLayout:
         """
         if isinstance(values, Path):
             if not values.is_file():
-                raise FileNotFoundError(f"--unit-layout must be {EXAMPLE}, or a YAML file, but {values} does not exist")
+                raise FileNotFoundError(f"--unit-layout must be {EXAMPLE}, or a YAML file, but {found_at(values)}")
             try:
                 read = yaml.safe_load(values.read_text(encoding="utf-8"))
             except (yaml.YAMLError, UnicodeDecodeError) as error:

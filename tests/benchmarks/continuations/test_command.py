@@ -60,10 +60,10 @@ def test_a_set_gives_each_its_own_options(spiritlm, tmp_path):
     ("words", "message"),
     [
         (("toxicity_text", "prompts.csv"), "word_list must be a file of toxic words, or classifier"),
-        (("toxicity_text", "nowhere.csv"), "nowhere.csv does not exist"),
+        (("toxicity_text", "nowhere.csv"), "nowhere.csv is not there"),
         (("toxicity", "prompts.csv"), "spoken prompts must lie in a folder, but prompts.csv is a file"),
         (("paper", "prompts.csv"), "DATA must be a YAML file"),
-        (("swuggy", "prompts.csv"), "a benchmark must be a folder, but prompts.csv is none"),
+        (("swuggy", "prompts.csv"), "a benchmark must be a folder, but prompts.csv is a file"),
         (
             ("generation_quality_text", "prompts.csv", "--options", "{prompt_words: 3}"),
             "language_model must be a folder or hub name",

@@ -180,7 +180,7 @@ def test_the_older_archive_is_named(tmp_path: Path, noise: Callable[[Path], Path
 
 
 def test_an_unknown_folder_says_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="is none"):
+    with pytest.raises(FileNotFoundError, match="is not there"):
         read_swuggy(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="holds none"):
         read_swuggy(tmp_path)

@@ -125,7 +125,7 @@ def test_another_layout_is_refused(corpus_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="parts of a file must be written as .*'first minute'"):
         read_expresso(corpus_dir, 15.0)
     dev.unlink()
-    with pytest.raises(FileNotFoundError, match="dev.txt is missing"):
+    with pytest.raises(FileNotFoundError, match="dev.txt is not there"):
         read_expresso(corpus_dir, 15.0)
     with pytest.raises(FileNotFoundError, match="audio_48khz is not there"):
         read_expresso(tmp_path, 15.0)

@@ -1,10 +1,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from spiritlm_pl.cli.batch.items import file_name
 from spiritlm_pl.cli.prepare.general import folder as prepare_folder
+from spiritlm_pl.corpora.audio import save_wav
 from spiritlm_pl.corpora.files import plain_name
+from spiritlm_pl.corpora.layout import SKIPPED_FILE
 from spiritlm_pl.corpora.sources.folder import read_folder
 
 
@@ -49,6 +52,23 @@ def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
     (corpus / "again").symlink_to(corpus / "ann")
     utterances, _ = read_folder(corpus, speaker_level=0)
     assert {utterance.id: utterance.speaker for utterance in utterances} == {"ann-a": "ann", "bob-b": "bob"}
+
+
+def test_audio_of_other_corpora_in_the_folder_is_not_taken_for_recordings(tmp_path: Path) -> None:
+    """Each of two corpora in a folder of recordings holds what lies there, and nothing of the other one."""
+    for name in ("a", "b"):
+        save_wav(tmp_path / "said" / f"{name}.wav", 0.1 * torch.ones(22_050), 22_050)  # which is converted
+        (tmp_path / "said" / f"{name}.txt").write_text(f"the word {name}")
+    for out in ("one", "two", "one", "two"):
+        prepare_folder(str(tmp_path / "said"), str(tmp_path / "said" / out), num_jobs=1)
+        assert not (tmp_path / "said" / out / SKIPPED_FILE).read_text()
+        assert sorted(path.name for path in (tmp_path / "said" / out / "audio").iterdir()) == ["a.wav", "b.wav"]
+    with pytest.raises(
+        FileNotFoundError, match="audio must be .* holds no other file, beside those that `spiritlm pre"
+    ):
+        (tmp_path / "all").mkdir()
+        (tmp_path / "said" / "one").rename(tmp_path / "all" / "one")
+        read_folder(tmp_path / "all")
 
 
 def test_a_speaker_level_that_a_file_does_not_have(tmp_path: Path) -> None:

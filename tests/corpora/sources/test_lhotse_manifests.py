@@ -75,7 +75,7 @@ def test_recordings_whose_values_are_of_another_type_are_skipped_alone(tmp_path:
     recordings[0]["sources"][0]["channels"] = 0
     recordings[1]["sources"][0]["channels"] = ["0"]
     recordings[3]["sampling_rate"] = [16_000]
-    recordings.append({**recordings[4], "id": ["f"]})
+    recordings += [{**recordings[4], "id": ["f"]}, {**recordings[4], "id": "g", "channel_ids": 1}]
     supervisions = [cut.supervisions[0].to_dict() for cut in cuts]
     supervisions[2]["recording_id"] = ["c"]
     for name, items in (("recordings", recordings), ("supervisions", supervisions)):
@@ -83,7 +83,7 @@ def test_recordings_whose_values_are_of_another_type_are_skipped_alone(tmp_path:
     parts, skipped = read_manifests(tmp_path / "recordings.jsonl", tmp_path / "supervisions.jsonl")
     assert [[s.id for s in cut.supervisions] for cut in parts[""]] == [[], ["e"]]
     reasons = {row.id: row.reason for row in skipped if "there is no recording" not in row.reason}
-    assert set(reasons) == {"a", "b", "c", "d", "['f']"} and all(
+    assert set(reasons) == {"a", "b", "c", "d", "['f']", "g"} and all(
         "must be of type" in reason for reason in reasons.values()
     )
 

@@ -22,6 +22,15 @@ CASES = [
         ["prepare", "folder", "empty", "out", "--table=empty"],
         "--table must be a .csv or .tsv file, but empty is a folder",
     ),
+    (
+        ["prepare", "folder", "nowhere", "out", "--table=table.csv"],
+        "AUDIO must be a folder of audio, but nowhere is not there",
+    ),
+    (["prepare", "lhotse-recipe", "librispeech", "file", "out"], "CORPUS must be a folder, but file is a file"),
+    (
+        ["prepare", "lhotse-recipe", "icsi", "{audio_dir: file, transcripts_dir: file}", "out"],
+        "audio_dir must be a folder, but file is a file",
+    ),
     (["prepare", "emov-db", "nowhere", "out"], "CORPUS_DIR must be a folder of audio, but nowhere is not there"),
     (["prepare", "emov-db", "file", "out"], "CORPUS_DIR must be a folder of audio, but file is a file"),
     (["prepare", "expresso", "nowhere", "out"], "CORPUS_DIR must be a folder with audio_48khz, .*, but nowhere is not"),
@@ -69,6 +78,7 @@ def test_a_source_that_does_not_fit_is_named(
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     Path("file").write_text("")
+    Path("table.csv").write_text("path,text\na.wav,a\n")
     samples = save_wav(Path("a.wav"), torch.zeros(16_000))
     cut = make_cut("a", Path("a.wav"), sample_rate=16_000, num_samples=samples, text="a", speaker="x")
     save_corpus("corpus", {"train": [cut]}, name="corpus", source="s", licence="l")

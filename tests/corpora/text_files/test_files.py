@@ -103,7 +103,7 @@ def test_a_saved_dataset_is_read(tmp_path: Path) -> None:
         (
             {"_data_files": [{"filename": "gone.arrow"}]},
             FileNotFoundError,
-            "whole dataset, but .*gone.arrow is missing",
+            "whole dataset, but .*gone.arrow is not there",
         ),
         ({"_data_files": [], "_indices_data_files": [{}]}, ValueError, "dataset without indices, but .* has some"),
         ([], ValueError, "must be a folder of Dataset.save_to_disk, but .*state.json"),

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiritlm_pl.corpora.text_files import places, readers
+from spiritlm_pl.corpora.text_files import lines, places, readers
 from spiritlm_pl.corpora.text_files.options import TextOptions
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.corpora.text_files.source import open_source
@@ -121,6 +121,30 @@ def test_pieces_have_every_document_once(tmp_path_factory, content, documents, p
     assert len({key for key, _ in found}) == len(found)
 
 
+LINES = ["a", "bc d", "\n", "\r\n", "\r", "\u00a0", "\u3000", "\u2028", "\x1f", "\ufeff", "é", "😀"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.sampled_from(LINES), max_size=30).map("".join), st.booleans(), st.booleans(), st.integers(1, 9))
+def test_lines_that_are_read_together_are_those_of_each(tmp_path_factory, content, mark, broken, buffer) -> None:
+    """Whatever a buffer holds, and whether or not its lines must be looked at one by one."""
+    stored = b"\xef\xbb\xbf" * mark + content.encode() + b"\n\xff" * broken
+    path = written(tmp_path_factory.mktemp("lines") / "a.txt", stored)
+    expected, place = [], 0
+    for line in stored.split(b"\n"):
+        start = place
+        for part in (line if place else line.removeprefix(b"\xef\xbb\xbf")).split(b"\r"):
+            if part != b"\xff" and (text := part.decode().strip()):
+                expected.append((f"a.txt:{start}", text))
+            start += len(part) + 1
+        place += len(line) + 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines, "BUFFER", buffer)
+        patch.setattr(lines, "SMALL_BUFFER", 1 + buffer // 2)
+        found, skipped = in_pieces(path)
+    assert found == expected and skipped.total == broken
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 200))
 def test_pieces_of_json_lines_have_every_document_once(tmp_path_factory, piece_bytes) -> None:
@@ -185,7 +209,7 @@ def test_a_disk_that_fails_is_no_damaged_file(tmp_path: Path, monkeypatch: pytes
         raise OSError(116, "Stale file handle")
 
     source, skipped = open_source([str(tmp_path / "a.txt")], TextOptions()), Skipped()
-    monkeypatch.setattr(readers, "lines_between", fails)
+    monkeypatch.setattr(readers, "blocks_between", fails)
     with pytest.raises(OSError, match="Stale file handle"):
         list(source.all_texts(skipped))
     assert not skipped.total
@@ -212,13 +236,13 @@ def test_a_place_that_is_far_away_or_gone_is_told_by_byte(tmp_path: Path, monkey
     assert places.with_line(f"{path}, byte 8") == f"{path}, byte 8"
 
 
-def test_keys_are_places_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_places_in_words_name_the_file_of_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is that of the source, also where another one of its name lies in the working directory."""
     (tmp_path / "data").mkdir()
     path = written(tmp_path / "data" / "a.txt", b"x\n" * 5)
     written(tmp_path / "a.txt", b"another file\n")
     monkeypatch.chdir(tmp_path)
     (file,) = open_source([str(path)], TextOptions()).files
-    assert places.of_key(file, "a.txt:8") == f"{path}, byte 8"
-    assert places.with_line(places.of_key(file, "a.txt:8")) == f"{path}:5"
-    assert places.of_key(replace(file, kind="parquet"), "a.txt:3") == f"{path}, row 3"
+    assert places.at_place(file, 8) == f"{path}, byte 8"
+    assert places.with_line(places.at_place(file, 8)) == f"{path}:5"
+    assert places.at_place(replace(file, kind="parquet"), 3) == f"{path}, row 3"

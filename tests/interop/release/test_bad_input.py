@@ -70,7 +70,7 @@ def test_files_that_are_missing_cut_off_or_hold_code(copy: Release, tmp_path: Pa
     with pytest.raises(ValueError, match=f"{path.name} holds a list instead"):
         load(copy.folder)
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=f"{path.name} does not exist"):
+    with pytest.raises(FileNotFoundError, match=f"{path.name} is not there"):
         load(copy.folder)
 
 
@@ -178,7 +178,7 @@ def test_the_command_line_says_it_in_a_line(
     with pytest.raises(SystemExit) as exit_:
         main()
     told = capsys.readouterr().err
-    assert exit_.value.code == 2 and told.count("\n") == 1 and "NOWHERE" in told and "does not exist" in told
+    assert exit_.value.code == 2 and told.count("\n") == 1 and "NOWHERE" in told and "is not there" in told
 
 
 def test_everything_is_imported(whole_release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +242,7 @@ def test_a_language_model_that_is_damaged(whole_release: Release, tmp_path: Path
     refused(ValueError, "tensors and plain values, but .*pytorch_model.bin does not")
     assert not (tmp_path / "made").exists() and not out.exists()
     weights.unlink()
-    refused(FileNotFoundError, "pytorch_model.bin does not exist")
+    refused(FileNotFoundError, "pytorch_model.bin is not there")
     weights.write_bytes(written)
     config.write_text(config.read_text()[:-20])
     refused(ValueError, "config.json must be JSON")

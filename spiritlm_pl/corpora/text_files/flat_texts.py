@@ -1,0 +1,135 @@
+"""Many texts as one array of UTF-8 bytes, in which white space and words are found without a look at each text.
+
+Shapes: D texts, N bytes of all of them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Bytes = npt.NDArray[np.uint8]
+Flags = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.int64]
+
+SPACE, LINE_BREAK = 0x20, 0x0A
+WHITE_SPACE = "".join(char for char in map(chr, range(0x10000)) if char.isspace())
+NO_WIDTH = "\u180e\u200b\ufeff"  # which some tokenizers take for white space
+
+
+@dataclass(frozen=True, eq=False)
+class TextBatch:
+    """Documents of a file.
+
+    Attributes:
+        places: place of each in the file (D,): the byte at which it starts, or the number of its row.
+        texts: texts as large strings (D,).
+    """
+
+    places: Integers
+    texts: pa.Array
+
+    @classmethod
+    def of(cls, places: Sequence[int], texts: Sequence[str]) -> "TextBatch":
+        """Make a batch of lists."""
+        return cls(np.array(places, dtype=np.int64), pa.array(texts, pa.large_string()))
+
+    @classmethod
+    def concatenate(cls, batches: Sequence["TextBatch"]) -> "TextBatch":
+        """Join batches, of which there must be at least one, in their order."""
+        places = np.concatenate([batch.places for batch in batches])
+        return cls(places, pa.concat_arrays([batch.texts for batch in batches]))
+
+
+@dataclass(frozen=True, eq=False)
+class FlatTexts:
+    """Texts, one after the other.
+
+    Attributes:
+        data: bytes of all texts (N,).
+        bounds: start of each text in them, and the end (D + 1,), from 0 to N.
+    """
+
+    data: Bytes
+    bounds: Integers
+
+    @classmethod
+    def of(cls, texts: pa.Array) -> "FlatTexts":
+        """Take the texts of an array of large strings without a copy."""
+        _, ends, data = texts.buffers()
+        bounds = (
+            np.frombuffer(ends, np.int64)[texts.offset : texts.offset + len(texts) + 1] if ends else np.zeros(1, int)
+        )
+        found = np.frombuffer(data, np.uint8)[bounds[0] : bounds[-1]] if data else np.zeros(0, np.uint8)
+        return cls(found, bounds - bounds[0])
+
+    def __len__(self) -> int:
+        """Return the number of texts."""
+        return len(self.bounds) - 1
+
+    def __iter__(self) -> Iterator[memoryview]:
+        """Yield the bytes of each text."""
+        view, bounds = self.data.data, self.bounds.tolist()
+        return (view[begin:end] for begin, end in pairwise(bounds))
+
+    def having(self, byte: int) -> Flags:
+        """Tell of each text whether it has an ASCII character (D,)."""
+        found = np.zeros(len(self), dtype=bool)
+        found[np.searchsorted(self.bounds, np.flatnonzero(self.data == byte), side="right") - 1] = True
+        return found
+
+    def edges(self) -> Flags:
+        """Tell of each place whether a text begins or ends there (N + 1,)."""
+        found = np.zeros(len(self.data) + 1, dtype=bool)
+        found[self.bounds] = True
+        return found
+
+    def are_spaces(self) -> Flags:
+        """Tell of each byte whether it is of a character of white space, as `str.isspace` has it (N,)."""
+        ascii_spaces = (self.data - np.uint8(9) < 5) | (self.data - np.uint8(28) < 5)  # others wrap around
+        return self._with_others(ascii_spaces, WHITE_SPACE)
+
+    def are_invisible(self) -> Flags:
+        """Tell of each byte whether it is of white space, or of a character without width (N,)."""
+        return self._with_others(self.are_spaces(), NO_WIDTH)
+
+    def _with_others(self, found: Flags, characters: str) -> Flags:
+        """Mark the bytes of the characters that have more than one byte, in place."""
+        if len(self.data) and self.data.max() >= 0x80:
+            encoded = [char.encode() for char in characters]
+            for length in (2, 3):
+                codes = sorted(int.from_bytes(code) for code in encoded if len(code) == length)
+                for lead in {code >> 8 * (length - 1) for code in codes}:
+                    places = np.flatnonzero(self.data == lead)
+                    code = np.zeros(len(places), dtype=np.int64)
+                    for number in range(length):
+                        code = (code << 8) + self.data[places + number]
+                    places = places[np.isin(code, codes)]
+                    for number in range(length):
+                        found[places + number] = True
+        return found
+
+    def with_single_spaces(self) -> "FlatTexts":
+        """Return the texts as `" ".join(text.split())` gives each of them."""
+        spaces, edges = self.are_spaces(), self.edges()
+        # Of each stretch of white space, its last byte becomes the space, unless the text ends there.
+        left = spaces.copy()
+        left[:-1] &= spaces[1:] | edges[1:-1]
+        begins = self.bounds[:-1]
+        leading = np.zeros(len(self), dtype=bool)  # whether a text begins with white space that something follows
+        filled = begins < self.bounds[1:]
+        leading[filled] = spaces[begins[filled]]
+        lost = np.flatnonzero(left)
+        data = np.where(spaces, np.uint8(SPACE), self.data)
+        if len(lost):
+            data = data[~left]
+        bounds = self.bounds - np.searchsorted(lost, self.bounds)
+        if not leading.any():
+            return FlatTexts(data, bounds)
+        kept = np.ones(len(data), dtype=bool)
+        first = bounds[:-1][leading & (bounds[:-1] < bounds[1:])]
+        kept[first] = False
+        return FlatTexts(data[kept], bounds - np.searchsorted(first, bounds))

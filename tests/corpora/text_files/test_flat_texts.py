@@ -1,0 +1,30 @@
+"""White space of many texts at a time is that of each text."""
+
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spiritlm_pl.corpora.text_files.flat_texts import NO_WIDTH, WHITE_SPACE, FlatTexts
+
+CHARACTERS = st.one_of(st.sampled_from([*WHITE_SPACE, *NO_WIDTH, *"ab.é—“ж你😀\x80\xc2"]), st.characters(codec="utf-8"))
+TEXTS = st.lists(st.text(CHARACTERS, max_size=12), max_size=6)
+
+
+def flat(texts: list[str]) -> FlatTexts:
+    return FlatTexts.of(pa.array(["before", *texts], pa.large_string()).slice(1))
+
+
+@given(TEXTS)
+def test_white_space_becomes_single_spaces(texts: list[str]) -> None:
+    found = [bytes(text).decode() for text in flat(texts).with_single_spaces()]
+    assert found == [" ".join(text.split()) for text in texts]
+
+
+@given(TEXTS)
+def test_bytes_of_white_space_and_of_characters_are_found(texts: list[str]) -> None:
+    made, joined = flat(texts), "".join(texts)
+    assert made.are_spaces().tolist() == [char.isspace() for char in joined for _ in char.encode()]
+    invisible = [char.isspace() or char in NO_WIDTH for char in joined for _ in char.encode()]
+    assert made.are_invisible().tolist() == invisible
+    assert made.having(ord("a")).tolist() == ["a" in text for text in texts]
+    assert [bytes(text).decode() for text in made] == texts
