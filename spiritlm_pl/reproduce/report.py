@@ -121,7 +121,8 @@ def markdown(report: dict[str, Any]) -> str:
     found = {number: one for number, one in report["findings"].items() if is_run(one)}
     lines += ["| finding | verdict | pairs of runs |", "|---|---|---|"] if found else []
     for number, one in found.items():
-        pairs = [s["difference"]["seeds"] if s["difference"] else 0 for s in one["statements"] if s["main"]]
+        deciding = [s for s in one["statements"] if s["main"]] or one["statements"]
+        pairs = [s["difference"]["seeds"] if s["difference"] else 0 for s in deciding]
         lines.append(f"| {number}. {one['title']} | **{one['verdict']}** | {min(pairs, default=0)} |")
     lines += [*([""] if lines else []), *not_run(report["findings"])]
     for number, one in found.items():
