@@ -66,9 +66,7 @@ def test_f0_of_one_name_is_extracted_by_one_process(corpus: Path) -> None:
     folder.mkdir(parents=True)
     owner = {"host": "b", "machine": this_machine(), "process": os.getppid(), "since": 0}
     (folder / f"{WRITER}.1.json").write_text(json.dumps(owner))
-    with pytest.raises(
-        ValueError, match="corpus must be a folder that no other process writes to, but process .* on"
-    ):
+    with pytest.raises(ValueError, match="corpus must be a folder that no other process writes to, but process .* on"):
         extract(corpus)
     assert len([*folder.iterdir()]) == 1
 
