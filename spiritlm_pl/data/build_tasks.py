@@ -25,6 +25,7 @@ from spiritlm_pl.data.runs import Sorted, write_run
 from spiritlm_pl.data.text_documents import encoded_texts
 from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.runtime.checksums import read_object
+from spiritlm_pl.runtime.heap import keep_heap
 from spiritlm_pl.runtime.opens_for_itself import OpensForItself
 from spiritlm_pl.runtime.provenance import atomic_path
 from spiritlm_pl.text_tokenizers.flat import FlatEncoder
@@ -148,6 +149,7 @@ class TaskReader(OpensForItself):
         path = task.record(self.folder)
         if path.is_file():
             return read_object(path)
+        keep_heap()  # else each part's arrays are taken from the system anew, page by page
         collector = _Collector(self.folder, self.settings.seed, task.number)
         told = {key: defaultdict[str, Skipped](Skipped) for key in ("skipped", "changed")}
         texts: Counter[str] = Counter()

@@ -14,6 +14,7 @@ from pathlib import Path
 from spiritlm_pl.data.blocks import BlockEntry, write_block
 from spiritlm_pl.data.runs import Run, Sorted, place_bounds
 from spiritlm_pl.runtime.checksums import read_object
+from spiritlm_pl.runtime.heap import keep_heap
 from spiritlm_pl.runtime.opens_for_itself import OpensForItself
 from spiritlm_pl.runtime.provenance import atomic_path
 from spiritlm_pl.vocabulary import Vocabulary
@@ -82,6 +83,7 @@ class GroupWriter(OpensForItself):
         path = group.record(self.records)
         if path.is_file():
             return [BlockEntry(**entry) for entry in read_object(path)["blocks"]]
+        keep_heap()
         bounds = place_bounds(group.number)
         found = [run.between(bounds[group.first], bounds[group.last]) for run in self._runs(group.runs)]
         parts = [part for part in found if len(part.table)]

@@ -161,10 +161,16 @@ class Workplace:
         for _ in parallel_map(function, own, num_jobs, description, worth=ALL_ARE_WORTH_IT):
             pass
         others = [part for part in parts if not record(part).is_file()]
-        self._wait(lambda: all(record(part).is_file() for part in others), f"the other processes ({description})")
+
+        def missing() -> str:
+            ranks = sorted({place % self.size for place, part in enumerate(ordered) if not record(part).is_file()})
+            named = ", ".join(map(str, ranks))
+            return f"process {named} ({description}); if it has ended, end all of them and run the command again"
+
+        self._wait(lambda: all(record(part).is_file() for part in others), missing)
         return [function(part) for part in parts]
 
-    def _wait(self, ready: Callable[[], bool], what: str) -> None:
+    def _wait(self, ready: Callable[[], bool], what: str | Callable[[], str]) -> None:
         told = time.monotonic()
         while not ready():
             time.sleep(POLL_SECONDS)
@@ -173,7 +179,8 @@ class Workplace:
                 raise ChildProcessError(failed.read_text(encoding="utf-8"))
             if time.monotonic() - told > TOLD_EVERY:
                 told = time.monotonic()
-                print(f"{self.folder.parent}: process {self.rank} waits for {what}", file=sys.stderr)
+                wanted = what if isinstance(what, str) else what()
+                print(f"{self.folder.parent}: process {self.rank} waits for {wanted}", file=sys.stderr)
 
 
 def _state(path: Path) -> tuple[int, int] | None:

@@ -224,7 +224,7 @@ def extract_corpus(
             f"instead of {settings}"
         )
     _extractor(kind, device)  # fails before any process starts
-    with only_writer(folder, "name"):
+    with only_writer(folder, "corpus"):
         held, known, totals = [], _known(folder), Counter(part.split for part in plan.parts)
         for part in plan.parts:
             path, key = _part_path(folder, part), _fingerprint(part, settings)

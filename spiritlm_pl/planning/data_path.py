@@ -9,7 +9,7 @@ from spiritlm_pl.planning.figures import Figures
 
 SAMPLE_BYTES = 16_000 * 2  # of a second of speech, 16 bits a sample
 DOCUMENT_BYTES, WORD_BYTES = 12, 8  # in blocks, beside the tokens
-RUN_DOCUMENT_BYTES, RUN_TOKEN_BYTES = 48, 4  # in the sorted runs from which blocks are made
+RUN_DOCUMENT_BYTES = 48  # in the sorted runs from which blocks are made
 SMALL_VOCABULARY = 1 << 16  # up to which a token takes 2 bytes in a block, else 4
 PITCH_RATE, STYLE_RATE = 12.5, 1.0  # codes a second
 
@@ -157,6 +157,6 @@ def data_path(corpus: Corpus, figures: Figures, vocabulary: int) -> list[Stage]:
             amount=written,
             unit="tokens",
             cpu_seconds=None,
-            disk=RUN_TOKEN_BYTES * written + RUN_DOCUMENT_BYTES * all_documents + WORD_BYTES * all_words,
+            disk=width * written + RUN_DOCUMENT_BYTES * all_documents + WORD_BYTES * all_words,
         ),
     ]

@@ -19,7 +19,7 @@ from typing import Any
 
 from spiritlm_pl.cli.configs import CONFIG_OPTIONS, config_folder, find_config
 from spiritlm_pl.cli.overwriting import overwriting
-from spiritlm_pl.runtime.checksums import CHECKSUMS
+from spiritlm_pl.runtime.checksums import CHECKSUMS, listed
 from spiritlm_pl.runtime.parallel import end_with_parent
 from spiritlm_pl.runtime.provenance import atomic_path
 
@@ -163,14 +163,17 @@ class Stage:
 
 
 def content_of(path: str) -> str | None:
-    """Return a hash of a file, or of the checksums that a folder lists at any depth; None where there is nothing."""
+    """Return a hash of a file, or of the checksums that a folder lists at any depth; None where a file is missing."""
     place = Path(path)
-    files = [place] if place.is_file() else sorted(place.rglob(CHECKSUMS)) or sorted(place.rglob("*"))
+    lists = sorted(place.rglob(CHECKSUMS))
+    if not all(file.is_file() for found in lists for file in listed(found.parent)):
+        return None
+    files = [place] if place.is_file() else lists or sorted(place.rglob("*"))
     digest = hashlib.sha256()
     for file in files:
-        listed = file == place or file.name == CHECKSUMS  # else there are no checksums, but names and sizes
+        whole = file == place or file.name == CHECKSUMS  # else there are no checksums, but names and sizes
         digest.update(f"{file.relative_to(place)} {file.stat().st_size}\n".encode(errors="surrogateescape"))
-        digest.update(file.read_bytes() if listed else b"")
+        digest.update(file.read_bytes() if whole else b"")
     return digest.hexdigest() if files else None
 
 

@@ -72,7 +72,7 @@ class Claim:
             self.path.unlink()
 
 
-def take(folder: Path, name: str) -> Claim | None:
+def take(folder: Path, name: str, known: bool = True) -> Claim | None:
     """Claim a piece of work; return None if another process has it.
 
     Finished work may be claimed again by a process that does not know yet: whoever has taken a claim must look once
@@ -81,6 +81,8 @@ def take(folder: Path, name: str) -> Claim | None:
     Args:
         folder: folder of the claims, which is made if it is missing.
         name: name of the work, without a slash.
+        known: whether a claim with the number of this process may be its own; if not, a process of the same number has
+            made it, before the machine or the container was started anew.
     """
     folder.mkdir(parents=True, exist_ok=True)
     remove_left_over(folder)
@@ -91,7 +93,7 @@ def take(folder: Path, name: str) -> Claim | None:
     owner = {"host": platform.node(), "machine": this_machine(), "process": os.getpid(), "since": time.time()}
     try:
         temporary.write_text(json.dumps(owner) + "\n", encoding="utf-8")
-        if held is not None and not _is_dead(held, temporary.stat().st_mtime):
+        if held is not None and not _is_dead(held, temporary.stat().st_mtime, known):
             return None
         os.link(temporary, path)  # fails if there is one, on network file systems, too
     except FileExistsError:
@@ -134,7 +136,7 @@ def only_writer(path: str | Path, argument: str, *, file: bool = False, new: boo
     _written_here.add(place)
     try:
         yield
-        if claim is not None and not claim.beat() and place.exists():
+        if claim is not None and newest(folder, name) != claim.path and place.exists():
             raise ValueError(
                 f"{rule} another one has begun to write to {path} while this one stood still: make it again"
             )
@@ -158,7 +160,7 @@ def _claim_of_writer(folder: Path, name: str, refusal: str) -> Claim | None:
     unseen = 0
     while unseen < 50:  # in a folder that cannot be listed, no claim is ever seen
         try:
-            claim = take(folder, name)
+            claim = take(folder, name, known=False)
         except OSError:
             return None
         if claim is not None:
@@ -191,7 +193,8 @@ def _beat_until(claim: Claim, stop: threading.Event) -> None:
 def newest(folder: Path, name: str) -> Path | None:
     """Return the file of the claim in force on a piece of work, dead or alive; None if there is none."""
     found = folder.glob(f"{glob.escape(name)}.*.json")
-    return max((path for path in found if _name(path) == name), key=_generation, default=None)
+    own = (path for path in found if _name(path) == name and path.name.rsplit(".", 2)[1].isdigit())  # no copy of one
+    return max(own, key=_generation, default=None)
 
 
 def owner(path: Path) -> dict[str, Any]:
@@ -202,11 +205,13 @@ def owner(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _is_dead(path: Path, now: float) -> bool:
-    """Whether the owner of a claim has ended; a claim that is gone is dead, too."""
+def _is_dead(path: Path, now: float, known: bool) -> bool:
+    """Whether the owner of a claim has ended, see `take`; a claim that is gone is dead, too."""
     told = owner(path)
-    if told.get("machine") == this_machine() and not process_runs(told.get("process", 0)):
-        return True
+    if told.get("machine") == this_machine():
+        process = told.get("process", 0)
+        if not process_runs(process) or (process == os.getpid() and not known):
+            return True
     beaten = _beaten(path)
     return beaten is None or now - beaten > DEAD_AFTER
 

@@ -1,4 +1,4 @@
-"""Memory that a training step frees stays with the process, for the next step."""
+"""Memory that a step of a training, or a part of a corpus, frees stays with the process, for the next one."""
 
 import ctypes
 import os

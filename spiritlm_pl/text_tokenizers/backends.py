@@ -16,6 +16,7 @@ MODEL_FILE = "tokenizer.model"
 SPACE = "\u2581"  # SentencePiece's character for a space
 TEXT_MARKER = "[Text]"
 MOST_WORDS = 1 << 18  # words whose ids are kept
+PROBE = "the cat"  # whose second word has a space before it
 SPECIAL = ("<s>", "</s>", "<unk>")
 BYTE = re.compile(r"<0x(?!09|0A|0D|20)[0-9A-F]{2}>")  # but white space, which some tokenizers only have as bytes
 
@@ -191,9 +192,10 @@ class HuggingFace(Backend):
         self.bos_id, self.eos_id = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         added = self.tokenizer.added_tokens_decoder.values()
         self.added = tuple(token.content for token in added if not token.special)
-        inner = self._encode("the cat")[len(self._encode("the")) :]
-        self.space = " " if self._encode(" cat") == inner else ""
-        self.prefixes = self._encode("cat") == inner  # some tokenizers add the space themselves
+        first, second = PROBE.split()
+        inner = self._encode(PROBE)[len(self._encode(first)) :]
+        self.space = " " if self._encode(f" {second}") == inner else ""
+        self.prefixes = self._encode(second) == inner  # some tokenizers add the space themselves
 
     @cached_property
     def unknown_ids(self) -> frozenset[int]:

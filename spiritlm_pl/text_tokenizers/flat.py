@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from spiritlm_pl.corpora.text_files.flat_texts import FlatTexts
-from spiritlm_pl.text_tokenizers.backends import HuggingFace, Published
+from spiritlm_pl.text_tokenizers.backends import PROBE, HuggingFace, Published
 from spiritlm_pl.text_tokenizers.cutting import (
     SPACE,
     SPACE_OF_BYTES,
@@ -20,6 +20,7 @@ from spiritlm_pl.text_tokenizers.cutting import (
     cut_at_line_breaks,
     cut_in_spaces,
     is_cut_between_kinds,
+    never_cut_before,
 )
 from spiritlm_pl.text_tokenizers.joined_words import JoinedWords
 from spiritlm_pl.text_tokenizers.known_words import Encode, IdTable, KnownWords, id_dtype, strings_of
@@ -44,12 +45,13 @@ class FlatEncoder:
         backend = tokenizer.backend
         if isinstance(backend, HuggingFace):
             described = json.loads(backend.tokenizer.backend_tokenizer.to_str())
-            if can_be_cut(described) and (backend.space or not backend.added):
-                breaks = cut_at_line_breaks(described)
+            if can_be_cut(described) and _space_is_known(backend):
+                breaks, never = cut_at_line_breaks(described), never_cut_before(described)
                 kinds = is_cut_between_kinds(described)
                 space, pieces = SPACE_OF_BYTES if kinds else SPACE, backend.tokenizer.get_vocab()
-                joined = JoinedWords(tokenizer, pieces, space, not backend.space, breaks)
-                self._cut = partial(at_spaces, runs=cut_in_spaces(described), breaks=breaks, apart=backend.prefixes)
+                joined = JoinedWords(tokenizer, pieces, space, not backend.space, breaks, never)
+                runs = cut_in_spaces(described)
+                self._cut = partial(at_spaces, runs=runs, breaks=breaks, never=never, apart=backend.prefixes)
                 following = partial(self._joined, joined)
                 if kinds:
                     within = partial(between_kinds, whole=backend.added)
@@ -84,6 +86,13 @@ class FlatEncoder:
     def _in_parts(self, cut: Callable[[FlatTexts, pa.Array], Words], known: KnownWords, words: pa.Array) -> IdTable:
         flat = FlatTexts.of(words)
         return _encoded(flat, cut(flat, words), known, known)
+
+
+def _space_is_known(backend: HuggingFace) -> bool:
+    """Tell whether it is known where a space comes before a text; an added token may hide it, or get one itself."""
+    if any(token in PROBE for token in backend.added):
+        return False
+    return backend.space != "" or (backend.prefixes and not backend.added)
 
 
 def _encoded(texts: FlatTexts, words: Words, others: KnownWords, beginnings: KnownWords) -> IdTable:

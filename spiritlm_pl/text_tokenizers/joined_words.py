@@ -19,7 +19,6 @@ from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 
 JOINED = 128  # words of a text
 BREAK = " \n"
-SLASH = ord("/")  # before which no text is cut, see `spiritlm_pl.text_tokenizers.cutting`
 
 
 class JoinedWords:
@@ -31,15 +30,17 @@ class JoinedWords:
         space: what stands for a space in these names.
         own_space: whether a text has the space before it already, so that its first word must come without.
         breaks: where it allows to cut texts at line breaks, see `cutting.cut_at_line_breaks`.
+        never: bytes before which it does not, see `cutting.never_cut_before`.
     """
 
     def __init__(
-        self, tokenizer: TextTokenizer, pieces: dict[str, int], space: str, own_space: bool, breaks: str
+        self, tokenizer: TextTokenizer, pieces: dict[str, int], space: str, own_space: bool, breaks: str, never: bytes
     ) -> None:
         """Find the tokens that begin with a space."""
         self.tokenizer, self.own_space, self.breaks = tokenizer, own_space, breaks
+        self.never = np.frombuffer(never, np.uint8)
         self.begin = np.zeros(max(pieces.values()) + 1, dtype=bool)
-        self.begin[[token for piece, token in pieces.items() if piece.startswith(space)]] = True
+        self.begin[[token for piece, token in pieces.items() if piece.startswith((space, " "))]] = True
 
     def encode(self, words: pa.Array, dtype: np.dtype[Any]) -> IdTable:
         """Encode words, given by their bytes, of which those after a space begin with it, as ids of a type."""
@@ -50,7 +51,7 @@ class JoinedWords:
         number = np.diff(white[flat.bounds])  # of bytes of white space
         plain = ~pc.match_substring(words, SPACE.encode()).to_numpy(zero_copy_only=False) & (lengths > number)
         spaced = plain & (number == 1) & (first == ord(" "))
-        broken = plain & (number == 0) & (first != SLASH) & (self.breaks != "none")
+        broken = plain & (number == 0) & ~np.isin(first, self.never) & (self.breaks != "none")
         groups = [np.flatnonzero(chosen) for chosen in (spaced, broken, ~spaced & ~broken)]
         ways = (self._spaced, self._broken, self._alone)
         table = IdTable.of([], dtype)
@@ -63,15 +64,14 @@ class JoinedWords:
         texts = ["".join(words[first : first + JOINED]) for first in range(0, len(words), JOINED)]
         ids = IdTable.of(self.tokenizer.encode_batch([text[self.own_space :] for text in texts]), dtype).ids
         starts = np.flatnonzero(self.begin[ids])
-        if len(starts) != len(words):  # as where an added token begins with a space
+        if len(starts) != len(words):  # each word has one at least, but an added token may look like one more
             return self._alone(words, dtype)
         return IdTable(ids, np.append(starts, len(ids)))
 
     def _broken(self, words: list[str], dtype: np.dtype[Any]) -> IdTable:
         """Encode words without a space in them."""
-        alone = (
-            BREAK if self.breaks == "around" else [BREAK[self.own_space :]]
-        )  # space and break are apart, or together
+        # Space and break are apart, or together.
+        alone = BREAK if self.breaks == "around" else [BREAK[self.own_space :]]
         skipped = sum(map(len, map(self.tokenizer.encode, alone)))
         table = self._spaced([BREAK + word for word in words], dtype)
         begins = table.bounds[:-1]

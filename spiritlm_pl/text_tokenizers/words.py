@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from spiritlm_pl.corpora.text_files.flat_texts import LINE_BREAK, SPACE, Flags, FlatTexts
 
 Integers = npt.NDArray[np.int64]
-SLASH = 0x2F  # before which no text is cut, as some tokenizers take it to line breaks
 LETTER, DIGIT, SIGN, WHITE, NOT_ASCII = range(5)
 _KINDS = np.full(256, NOT_ASCII, dtype=np.uint8)  # of bytes
 for _byte, _char in enumerate(map(chr, range(128))):
@@ -37,20 +36,24 @@ class Words:
     beginnings: Integers
 
 
-def at_spaces(texts: FlatTexts, runs: bool, breaks: str, apart: bool) -> Words:
+def at_spaces(texts: FlatTexts, runs: bool, breaks: str, never: bytes, apart: bool) -> Words:
     """Cut texts as `spiritlm_pl.text_tokenizers.cutting` describes.
 
     Args:
         texts: the texts.
         runs: whether to cut before the last one of several spaces as well.
         breaks: where to cut at line breaks: "after" or "around" them, or "none".
+        never: bytes before which neither of these two is done.
         apart: whether beginnings have ids of their own.
     """
-    data, edges, visible = texts.data, texts.edges(), ~texts.are_invisible()
+    data, edges, visible = texts.data, texts.edges(), ~texts.are_like_spaces()
+    free = np.ones(256, dtype=bool)
+    free[list(never)] = False
+    follows = visible & free[data]
     cut = np.zeros(len(data), dtype=bool)
-    cut[1:-1] = (data[1:-1] == SPACE) & (visible[:-2] | runs) & visible[2:] & ~edges[2:-1]
+    cut[1:-1] = (data[1:-1] == SPACE) & (visible[:-2] & visible[2:] | runs & follows[2:]) & ~edges[2:-1]
     if breaks != "none":
-        ended = (data[:-1] == LINE_BREAK) & visible[1:] & (data[1:] != SLASH) & ~edges[1:-1]
+        ended = (data[:-1] == LINE_BREAK) & follows[1:] & ~edges[1:-1]
         cut[1:] |= ended
         if breaks == "around":
             cut[:-1] |= ended

@@ -85,9 +85,10 @@ class Augmentation:
         return torch.fft.irfft(spectra, size)[:, : waveforms.shape[1]]
 
 
-def _transform_size(samples: int, multiple: int = 4096) -> int:
-    """Return a number of samples, at least as many, whose Fourier transform is ten times as fast as that of a prime."""
-    return -(-samples // multiple) * multiple
+def _transform_size(samples: int) -> int:
+    """Return a number of samples, at least as many, without a prime factor above 5, which make transforms slow."""
+    step = 1 << max(0, samples.bit_length() - 4)
+    return next(step * factor for factor in (1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 15, 16) if step * factor >= samples)
 
 
 def stretch(waveforms: Tensor, rate: float, size: int = 512) -> Tensor:
@@ -105,7 +106,8 @@ def stretch(waveforms: Tensor, rate: float, size: int = 512) -> Tensor:
     magnitude = torch.lerp(magnitudes.index_select(1, index), magnitudes.index_select(1, index + 1), share)
     # Frames stand as far apart as before, so each turns the phase as far as the one it is taken from: a product of unit
     # numbers, without angles, whose sums would grow with the length and lose digits.
-    unit = torch.where(magnitudes > 0, padded / magnitudes.clamp(min=torch.finfo(magnitudes.dtype).tiny), 1)
+    tiny = torch.finfo(magnitudes.dtype).tiny  # smaller numbers have fewer digits, and would give no unit number
+    unit = torch.where(magnitudes >= tiny, padded / magnitudes.clamp(min=tiny), 1)
     turns = (unit[:, 1:] * unit[:, :-1].conj()).index_select(1, index[:-1])
     phase = torch.cat([unit[:, :1], turns], dim=1).cumprod(1)
     stretched = (magnitude * phase).transpose(1, 2)

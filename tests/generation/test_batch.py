@@ -206,7 +206,7 @@ def test_a_file_that_is_no_output_is_left_alone(recordings, monkeypatch, model_f
     monkeypatch.setattr(sys, "argv", ["spiritlm", "tokenize", str(recordings), "--out", str(other)])
     with pytest.raises(SystemExit) as exit_:
         main()
-    assert exit_.value.code == 2 and "line 1 of --out" in capsys.readouterr().err
+    assert exit_.value.code == 2 and "--out must be a file of an earlier run, but line 1 of" in capsys.readouterr().err
     assert other.read_text() == "my notes\nof today\n"
 
 

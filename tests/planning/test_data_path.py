@@ -13,6 +13,7 @@ from spiritlm_pl.data.blocks import read_manifest
 from spiritlm_pl.data.build_blocks import build_blocks
 from spiritlm_pl.data.corpus_store import TimedWord, UnitUtterance, finish_folder, write_part
 from spiritlm_pl.data.runs import write_run
+from spiritlm_pl.data.shuffling import GROUP_TOKENS
 from spiritlm_pl.planning.data_path import Corpus, Stage, data_path
 from spiritlm_pl.planning.figures import Figures
 from spiritlm_pl.streams import SpeechLayout
@@ -146,7 +147,7 @@ def test_time_follows_the_figures() -> None:
         1e-6 * 0.2 * hours * (WORDS + 1) / SECONDS
     )
     assert seconds("text", block_text_token=5e-7) == pytest.approx(500)
-    pairs = ceil((1e9 + 0.2 * hours * WORDS / SECONDS * planned.tokens_per_word) / (1 << 24)) ** 2
+    pairs = ceil((1e9 + 0.2 * hours * WORDS / SECONDS * planned.tokens_per_word) / GROUP_TOKENS) ** 2
     assert seconds("text", block_slice=1e-4) == pytest.approx(1e-4 * pairs)
     expressive = replace(planned, expressive=True)
     both = stages(expressive, replace(figures, units=1.0, pitch=2.0, style=3.0), 32_512)["unit shards"]

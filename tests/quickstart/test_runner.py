@@ -1,11 +1,13 @@
 """Stages run once, in order, and are kept; a failure names the stage and its log."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import time
+from hashlib import sha256
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from spiritlm_pl.quickstart.runner import Runner
 from spiritlm_pl.quickstart.stage import STAMPS, Stage, content_of, stage_keys
 from spiritlm_pl.runtime.checksums import CHECKSUMS
 from spiritlm_pl.runtime.claims import WRITER
+from spiritlm_pl.runtime.left_over import this_machine
 
 
 def test_a_key_follows_commands_configs_and_parents(tmp_path: Path) -> None:
@@ -171,7 +174,8 @@ def made(*stages: Stage) -> None:
     for stage in stages:
         for path in map(Path, stage.makes):
             path.mkdir(parents=True, exist_ok=True)
-            (path / CHECKSUMS).write_text(f"{stage.name}  model.safetensors\n")
+            (path / "model.safetensors").touch()
+            (path / CHECKSUMS).write_text(f"{sha256(stage.name.encode()).hexdigest()}  model.safetensors\n")
         content = {path: content_of(path) for path in (*stage.makes, *stage.reads)}
         (STAMPS / f"{stage.name}.json").write_text(
             json.dumps({"key": keys[stage.name], "seconds": 1.0, "content": content})
@@ -195,7 +199,7 @@ def test_a_result_that_another_command_has_replaced_is_told_and_left_alone(
     Path("quickstart/lm/metrics.json").write_text("{}")  # no part of the network
     check_own(stages, keys)
     assert [*Runner([*stages], cores=1).state.values()] == ["kept", "kept"]
-    Path("quickstart/lm", CHECKSUMS).write_text("that of another network")
+    Path("quickstart/lm", CHECKSUMS).write_text(f"{sha256(b'another network').hexdigest()}  model.safetensors\n")
     told = (
         r"^quickstart/lm must be what the quickstart has made there \(model\), but another command has replaced it "
         "since: move quickstart/lm and quickstart/runs/lm elsewhere, and the stage is made again$"
@@ -203,6 +207,9 @@ def test_a_result_that_another_command_has_replaced_is_told_and_left_alone(
     with pytest.raises(ValueError, match=told):
         check_own(stages, keys)
     check_own(stages, dict.fromkeys(keys, "that of another budget"))  # of which a line tells that all is replaced
+    Path("quickstart/lm", "model.safetensors").unlink()
+    check_own(stages, keys)
+    assert [*Runner([*stages], cores=1).state.values()] == ["waiting", "waiting"]
     shutil.rmtree("quickstart/lm")
     check_own(stages, keys)
     assert [*Runner([*stages], cores=1).state.values()] == ["waiting", "waiting"]
@@ -242,9 +249,9 @@ def test_all_that_is_exported_is_noted() -> None:
 def test_one_quickstart_runs_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("quickstart").mkdir()
-    owner = {"host": "b", "machine": "b", "process": 7, "since": 0}
+    owner = {"host": "b", "machine": this_machine(), "process": os.getppid(), "since": 0}
     Path(f"quickstart/{WRITER}.1.json").write_text(json.dumps(owner))
-    with pytest.raises(ValueError, match="quickstart must be a folder that no other process writes to, but process 7"):
+    with pytest.raises(ValueError, match="quickstart must be a folder that no other process writes to, but process"):
         quickstart(source="synthetic")
 
 

@@ -35,7 +35,7 @@ def generate_lines(
         ValueError: if a line is not a JSON object; other errors in a line are written to its answer.
         SystemExit: with status 1 at the end, if a line could not be answered.
     """
-    writer = LinesWriter(out, [source])
+    writer = LinesWriter(out, [source], "lines")
     items = writer.left(read_items([source]))
     all_reasons: list[str] = []
     unknown: dict[str, None] = {}  # characters, in their order

@@ -155,13 +155,14 @@ class LinesWriter:
     Args:
         out: file that lines are appended to; None for standard output.
         inputs: files that are read, none of which may be `out`.
+        argument: name of the argument that gives `out`, for errors.
 
     Raises:
         ValueError: if the output is one of the inputs, is written by another process, or was not written by an earlier
             run.
     """
 
-    def __init__(self, out: Path | None, inputs: Sequence[str]) -> None:
+    def __init__(self, out: Path | None, inputs: Sequence[str], argument: str = "out") -> None:
         """Read the lines of an earlier run and remove those with errors."""
         for name in inputs:
             if out is not None and name != STANDARD and Path(name).resolve() == out.resolve():
@@ -170,8 +171,8 @@ class LinesWriter:
         self.stream: IO[str] = sys.stdout
         self._alone = ExitStack()
         if out is not None:
-            self._alone.enter_context(only_writer(out, "out", file=True))
-            lines = [*_whole_lines(out)]
+            self._alone.enter_context(only_writer(out, argument, file=True))
+            lines = [*_whole_lines(out, argument)]
             kept = [line for line in lines if "error" not in line]
             self.done = {line["id"] for line in kept}
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -236,7 +237,7 @@ def _line(values: Item) -> str:
     return (json.dumps(values, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace").decode()
 
 
-def _whole_lines(path: Path) -> Iterator[Item]:
+def _whole_lines(path: Path, argument: str) -> Iterator[Item]:
     """Return the lines of an earlier run; the last one is left out if it was cut off.
 
     Raises:
@@ -252,7 +253,9 @@ def _whole_lines(path: Path) -> Iterator[Item]:
         except (ValueError, TypeError, KeyError):
             if number == len(lines):  # without a line end it was cut off
                 return
-            raise ValueError(f"line {number} of --out {path} must be of an earlier run, but is {line[:40]!r}") from None
+            raise ValueError(
+                f"{argument} must be a file of an earlier run, but line {number} of {path} is {line[:40]!r}"
+            ) from None
         yield found
 
 

@@ -6,6 +6,7 @@ from spiritlm_pl.cli.parser import writes
 from spiritlm_pl.registry import find_all
 
 COMMANDS = {
-    name: writes("out")(function) if "out" in signature(function).parameters else function
+    # Kinds of benchmarks have folders of their own within `out`, so that several may be made at a time.
+    name: writes("out")(function) if "out" in signature(function).parameters and name != "benchmark" else function
     for name, function in find_all("corpora").items()
 }

@@ -17,7 +17,7 @@ Integers = npt.NDArray[np.int64]
 
 SPACE, LINE_BREAK = 0x20, 0x0A
 WHITE_SPACE = "".join(char for char in map(chr, range(0x10000)) if char.isspace())
-NO_WIDTH = "\u180e\u200b\ufeff"  # which some tokenizers take for white space
+LIKE_SPACES = "\u180e\u200b\ufeff\u2581"  # characters that some tokenizers take for white space
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +92,9 @@ class FlatTexts:
         ascii_spaces = (self.data - np.uint8(9) < 5) | (self.data - np.uint8(28) < 5)  # others wrap around
         return self._with_others(ascii_spaces, WHITE_SPACE)
 
-    def are_invisible(self) -> Flags:
-        """Tell of each byte whether it is of white space, or of a character without width (N,)."""
-        return self._with_others(self.are_spaces(), NO_WIDTH)
+    def are_like_spaces(self) -> Flags:
+        """Tell of each byte whether it is of white space, or of what some tokenizers take for it (N,)."""
+        return self._with_others(self.are_spaces(), LIKE_SPACES)
 
     def _with_others(self, found: Flags, characters: str) -> Flags:
         """Mark the bytes of the characters that have more than one byte, in place."""

@@ -4,9 +4,11 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spiritlm_pl.corpora.text_files.flat_texts import NO_WIDTH, WHITE_SPACE, FlatTexts
+from spiritlm_pl.corpora.text_files.flat_texts import LIKE_SPACES, WHITE_SPACE, FlatTexts
 
-CHARACTERS = st.one_of(st.sampled_from([*WHITE_SPACE, *NO_WIDTH, *"ab.é—“ж你😀\x80\xc2"]), st.characters(codec="utf-8"))
+CHARACTERS = st.one_of(
+    st.sampled_from([*WHITE_SPACE, *LIKE_SPACES, *"ab.é—“ж你😀\x80\xc2"]), st.characters(codec="utf-8")
+)
 TEXTS = st.lists(st.text(CHARACTERS, max_size=12), max_size=6)
 
 
@@ -24,7 +26,7 @@ def test_white_space_becomes_single_spaces(texts: list[str]) -> None:
 def test_bytes_of_white_space_and_of_characters_are_found(texts: list[str]) -> None:
     made, joined = flat(texts), "".join(texts)
     assert made.are_spaces().tolist() == [char.isspace() for char in joined for _ in char.encode()]
-    invisible = [char.isspace() or char in NO_WIDTH for char in joined for _ in char.encode()]
-    assert made.are_invisible().tolist() == invisible
+    like_spaces = [char.isspace() or char in LIKE_SPACES for char in joined for _ in char.encode()]
+    assert made.are_like_spaces().tolist() == like_spaces
     assert made.having(ord("a")).tolist() == ["a" in text for text in texts]
     assert [bytes(text).decode() for text in made] == texts
