@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast, Qwen2Config
 
 from spiritlm_pl.cli.export_lm import export_lm
@@ -20,6 +20,8 @@ from spiritlm_pl.text_tokenizers.check import check_text_tokenizer
 from spiritlm_pl.text_tokenizers.flat import FlatEncoder
 from spiritlm_pl.text_tokenizers.tokenizer import PROBES, TextTokenizer, train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
+
+from .layouts import byte_level_of
 
 LINES = ["the cat sat on the mat", "a dog ran to the park, didn't it?", "3 birds sang in 1984: naïve café"] * 4
 QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -41,18 +43,7 @@ def written(folder: Path, tokenizer: Tokenizer, model_type: str, **special: str)
 
 
 def byte_level(folder, regex=None, normalizer=None, added=(), model_type="llama", hole=0, size=290, digits=False):
-    """As GPT-2's; with a regular expression as Qwen's, Llama 3's and later Mistral's; with digits as SmolLM's."""
-    tokenizer = Tokenizer(models.BPE())
-    if normalizer is not None:
-        tokenizer.normalizer = normalizer
-    cut = [] if regex is None else [pre_tokenizers.Split(Regex(regex), "isolated")]
-    cut += [pre_tokenizers.Digits(individual_digits=True)] * digits
-    bytes_of = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=regex is None)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cut, bytes_of])
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(LINES, trainer)
+    tokenizer = byte_level_of(LINES, size, regex, normalizer, digits)
     if hole:
         values = json.loads(tokenizer.to_str())
         values["model"]["vocab"][END] = len(values["model"]["vocab"]) + hole

@@ -12,6 +12,8 @@ from spiritlm_pl.text_tokenizers.cutting import LLAMA_3
 from spiritlm_pl.text_tokenizers.flat import FlatEncoder
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 
+from .layouts import byte_level_of
+
 WHITE = ["a" + white + after for white in ("  ", "\n\n", " \n", "\n ") for after in ("1", "<", "é", "")] * 30
 LINES = [*["the cat sat on the mat", "a dog ran to the park, didn't it?"] * 4, *WHITE, *["▁▁the"] * 30]
 GEMMA = normalizers.Replace(" ", "▁")
@@ -26,18 +28,7 @@ def written(folder: Path, tokenizer: Tokenizer, added: list[AddedToken]) -> Path
 
 
 def byte_level(folder, regex=None, normalizer=None, added=(), digits=False):
-    """As GPT-2's; with a regular expression as Llama 3's; with digits as SmolLM's."""
-    tokenizer = Tokenizer(models.BPE())
-    if normalizer is not None:
-        tokenizer.normalizer = normalizer
-    cut = [] if regex is None else [pre_tokenizers.Split(Regex(regex), "isolated")]
-    cut += [pre_tokenizers.Digits(individual_digits=True)] * digits
-    bytes_of = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=regex is None)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cut, bytes_of])
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=340, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(LINES, trainer)
+    tokenizer = byte_level_of(LINES, 340, regex, normalizer, digits)
     return written(folder, tokenizer, list(added))
 
 

@@ -118,16 +118,6 @@ def open_source(patterns: Sequence[str], options: TextOptions) -> TextSource:
     return TextSource(name=", ".join(patterns), files=tuple(files), options=options)
 
 
-def file_texts(path: Path) -> Iterator[Text]:
-    """Yield keys and texts of the documents of one file, a line each where it is plain text.
-
-    Raises:
-        FileNotFoundError: if the file does not exist.
-        ValueError: if the file is not what its name says or holds no text.
-    """
-    yield from open_source([str(path)], TextOptions()).all_texts(Skipped())
-
-
 def _check(file: TextFile, field: str) -> None:
     if file.kind in TABLES:
         check_column(file, field)
