@@ -15,7 +15,7 @@ import yaml
 from spiritlm_pl.cli.configs import find_config
 
 SHORTEST_RUN = 4  # optimizer steps
-UNITS = "units/hubert/stories"
+UNITS, CHOICE = "units/hubert/stories", "--rivals=near"  # what runs are measured on, unless their condition says so
 LM = "lm"
 
 
@@ -120,7 +120,8 @@ def _add_run(tasks: dict[str, Task], settings: Settings, condition: str, seed: i
         _add_run(tasks, settings, described["after"], seed)
         needs.append(run_name(described["after"], seed))
     steps = _scaled(plan_file()["steps"] * described.get("length", 1), settings)
-    values = {"run": name, "seed": str(seed), "steps": steps, "units": described.get("units", UNITS)}
+    measured = {"units": described.get("units", UNITS), "choice": described.get("choice", CHOICE)}
+    values = {"run": name, "seed": str(seed), "steps": steps} | measured
     values["options"] = Template(described.get("options", "")).substitute(values)
     tasks[name] = Task(
         name=name,

@@ -109,3 +109,14 @@ def test_a_comment_in_a_configuration_changes_no_key_and_a_value_does(
 
 def test_tokenizers_are_those_that_the_runs_need() -> None:
     assert needed_tokenizers(["none"]) == ["hubert"]
+
+
+def test_recordings_are_measured_on_sentences_of_their_own_and_stories_on_near_endings() -> None:
+    found = tasks(conditions=("interleaved", "natural", "natural_none"), seeds=1)
+    for name in ("natural-0", "natural_none-0"):
+        train, choice, words = (" ".join(step.command) for step in found[name].steps)
+        assert "units/natural/prompts" in choice and "--kind=sentences" in choice and "--rivals" not in choice
+        assert "units/natural/prompts" in words and train.count("text_tokenizer_natural") == 1
+    assert "--rivals=near" in found["interleaved-0"].steps[1].command
+    modes = [" ".join(found[name].steps[0].command).count("mode=none") for name in ("natural-0", "natural_none-0")]
+    assert modes == [0, 1]

@@ -220,7 +220,7 @@ def test_findings_that_were_not_run_are_named_in_one_line(tmp_path: Path) -> Non
     every = [name for one in numbers for name in findings_file()["findings"][one]["conditions"]]
     text = markdown(build_report(tmp_path, all_tasks(SETTINGS, every, 1), SETTINGS, numbers))
     told = next(line for line in text.splitlines() if line.startswith("Not run, and so not shown: 2. A start from"))
-    assert "4. Lengths of spans; 5. " in told and told.endswith("(--only '[2, 4, 5, 6, 8]' runs them).")
+    assert "4. Lengths of spans; 5. " in told and told.endswith("(--only '[2, 4, 5, 6, 8, 9]' runs them).")
     assert [line.split(".")[0] for line in text.splitlines() if line.startswith("### ")] == ["### 1", "### 3", "### 7"]
     assert text.count("Lengths of spans") == 1
     text = markdown(build_report(tmp_path, all_tasks(SETTINGS, ["none"], 1), SETTINGS, [4]))
