@@ -4,6 +4,7 @@ import warnings
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -77,6 +78,33 @@ def resolve_configs(arguments: list[str]) -> list[str]:
         elif index > 0 and arguments[index - 1] in CONFIG_OPTIONS:
             resolved[index] = str(_checked(find_config(argument)))
     return resolved
+
+
+def config_contents(name: str) -> list[Any]:
+    """Return the values of a configuration, and of the files that it names, such as `../parts/model/hubert_tiny.yaml`.
+
+    Args:
+        name: name or path of the configuration, as `find_config` takes it. Parts may name further parts; their paths
+            are relative to the file that names them.
+    """
+    first = find_config(name)
+    found: dict[Path, Any] = {}
+    waiting = [first.resolve()]
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found[file] = yaml.safe_load(file.read_text(encoding="utf-8"))
+            named = [(file.parent / text).resolve() for text in _strings(found[file]) if text.endswith(".yaml")]
+            waiting += [part for part in named if part.is_file()]
+    return list(found.values())
+
+
+def _strings(value: object) -> list[str]:
+    """Return all strings among the values of a configuration."""
+    if isinstance(value, str):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [text for one in inner for text in _strings(one)]
 
 
 def _checked(path: Path) -> Path:

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from spiritlm_pl.cli.configs import CONFIG_OPTIONS, config_folder, find_config
+from spiritlm_pl.cli.configs import CONFIG_OPTIONS, config_contents
 from spiritlm_pl.cli.overwriting import overwriting
 from spiritlm_pl.runtime.checksums import CHECKSUMS, listed
 from spiritlm_pl.runtime.parallel import end_with_parent
@@ -70,13 +70,10 @@ class Stage:
         return LOGS / f"{self.name}.log"
 
     def key(self, parents: Mapping[str, str]) -> str:
-        """Return a hash of the commands, their configurations with all parts, and the parents' keys."""
+        """Return a hash of the commands, their configurations with the parts that these name, and the parents' keys."""
         digest = hashlib.sha256(json.dumps(self.commands).encode())
-        parts = sorted((config_folder() / "parts").rglob("*.yaml")) if self.configs else []
-        for path in parts:  # all parts, whichever of them the configurations name
-            digest.update(path.read_bytes())
         for name in self.configs:
-            digest.update(find_config(name).read_bytes())
+            digest.update(json.dumps(config_contents(name)).encode())
         for name in self.needs:
             digest.update(parents[name].encode())
         return digest.hexdigest()

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from spiritlm_pl.cli.configs import find_config
+from spiritlm_pl.cli.configs import config_contents
 
 SHORTEST_RUN = 4  # optimizer steps
 UNITS, CHOICE = "units/hubert/stories", "--rivals=near"  # what runs are measured on, unless their condition says so
@@ -185,7 +185,7 @@ def _steps(
 
 def _key(words: tuple[str, ...], before: list[str]) -> str:
     configs = [word.partition("=")[2] for word in words if word.startswith("--config=")]
-    contents = [yaml.safe_load(find_config(name).read_text(encoding="utf-8")) for name in configs]
+    contents = [values for name in configs for values in config_contents(name)]
     return hashlib.sha256(json.dumps([words, contents, before], sort_keys=True).encode()).hexdigest()
 
 

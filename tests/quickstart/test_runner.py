@@ -39,15 +39,20 @@ def test_a_key_follows_commands_configs_and_parents(tmp_path: Path) -> None:
     assert stage.key({"p": "1"}) != first
 
 
-def test_a_key_follows_the_parts_of_configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    part = tmp_path / "parts" / "model.yaml"
-    part.parent.mkdir()
-    part.write_text("x: 1\n")
-    monkeypatch.setattr("spiritlm_pl.quickstart.stage.config_folder", lambda: tmp_path)
-    stage = Stage(name="a", title="A", commands=(("fit", "--config", "lm/base_quickstart"),))
-    first = stage.key({})
-    part.write_text("x: 2\n")
-    assert stage.key({}) != first
+def test_a_key_follows_the_values_of_the_parts_that_a_config_names(tmp_path: Path) -> None:
+    config, part, further, other = (tmp_path / name for name in ("a.yaml", "part.yaml", "further.yaml", "other.yaml"))
+    config.write_text("model: {parts: [part.yaml]}\n")
+    part.write_text("x: 1\nmore: further.yaml\nback: a.yaml\n")
+    stage = Stage(name="a", title="A", commands=(("fit", "--config", str(config)),))
+    further.write_text("y: 1\n")
+    keys = [stage.key({})]
+    other.write_text("z: 1\n")
+    further.write_text("# A comment.\ny: 1\n")
+    assert stage.key({}) == keys[0]
+    for path, text in ((further, "y: 2\n"), (part, "x: 2\nmore: further.yaml\n")):
+        path.write_text(text)
+        keys.append(stage.key({}))
+    assert len(set(keys)) == 3
 
 
 def test_the_budget_scales_the_steps_of_the_last_overlay() -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from spiritlm_pl.cli import configs
+from spiritlm_pl.cli.configs import find_config
 from spiritlm_pl.cli.main import COMMANDS, TRAINER_SUBCOMMANDS, find_command
 from spiritlm_pl.cli.overwriting import overwriting
 from spiritlm_pl.cli.parser import command_parser, parsed
@@ -97,14 +99,20 @@ def test_a_comment_in_a_configuration_changes_no_key_and_a_value_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = keys(tasks(conditions=("none",)))
-    find = plan.find_config
     config = tmp_path / "lm.yaml"
-    config.write_text("# more\n" + find("lm/reproduce").read_text())
-    monkeypatch.setattr(plan, "find_config", lambda name: config if name == "lm/reproduce" else find(name))
+    config.write_text("# more\n" + find_config("lm/reproduce").read_text())
+    monkeypatch.setattr(configs, "find_config", lambda name: config if name == "lm/reproduce" else find_config(name))
     assert keys(tasks(conditions=("none",))) == before
     config.write_text(config.read_text().replace("lr: 2.0e-3", "lr: 1.0e-3"))
     after = keys(tasks(conditions=("none",)))
     assert after["none-0"] != before["none-0"] and after["blocks"] == before["blocks"]
+
+
+def test_a_key_follows_the_parts_that_a_configuration_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = keys(tasks(conditions=("rate_25", "none"), seeds=1))
+    monkeypatch.setattr(plan, "config_contents", lambda name: [*configs.config_contents(name)][:1])
+    after = keys(tasks(conditions=("rate_25", "none"), seeds=1))
+    assert after["none-0"] == before["none-0"] and after["units_25hz"] != before["units_25hz"]
 
 
 def test_tokenizers_are_those_that_the_runs_need() -> None:
