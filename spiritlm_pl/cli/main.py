@@ -8,6 +8,7 @@ import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 from inspect import getdoc
 from typing import Any
@@ -16,6 +17,7 @@ from unicodedata import category
 from spiritlm_pl import __version__
 from spiritlm_pl.cli.extras import check_extra, installation_advice
 from spiritlm_pl.registry import registered, trust
+from spiritlm_pl.runtime.devices import limit_threads
 from spiritlm_pl.runtime.foreign_texts import OTHER_TYPE, PARSER_DETAILS
 from spiritlm_pl.runtime.interrupts import interrupts_kill
 
@@ -271,4 +273,10 @@ def main() -> None:
         return
     if arguments[0] not in TRAINER_SUBCOMMANDS:  # Lightning has its own way with it
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # workers and files are cleared up
-    sys.exit(guarded(lambda: run(without_trust(arguments))))
+    sys.exit(guarded(partial(_run_limited, arguments)))
+
+
+def _run_limited(arguments: list[str]) -> None:
+    """Run a command that the user has typed, with as many threads as there are cores for them."""
+    limit_threads()
+    run(without_trust(arguments))

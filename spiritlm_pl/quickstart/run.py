@@ -13,7 +13,7 @@ from spiritlm_pl.quickstart.plan import Variant, quickstart_stages, variables
 from spiritlm_pl.quickstart.runner import Runner
 from spiritlm_pl.quickstart.stage import LOGS, ROOT
 from spiritlm_pl.runtime.claims import only_writer
-from spiritlm_pl.runtime.devices import num_cores
+from spiritlm_pl.runtime.devices import limited_cores, num_cores
 from spiritlm_pl.runtime.limits import check_budget
 
 DEFAULT_STORIES = 2500
@@ -60,14 +60,14 @@ def quickstart(
         raise ValueError(f"stories must be at least 20, but is {stories} instead")
     if cores is not None and cores < 1:
         raise ValueError(f"cores must be at least 1, but is {cores} instead")
-    with only_writer(ROOT, str(ROOT)):
-        _quickstart(variant, source, budget, stories, cores)
+    with only_writer(ROOT, str(ROOT)), limited_cores(cores):
+        _quickstart(variant, source, budget, stories)
 
 
-def _quickstart(variant: Variant, source: str, budget: float, stories: int, cores: int | None) -> None:
+def _quickstart(variant: Variant, source: str, budget: float, stories: int) -> None:
     console = Console()
     start = time.monotonic()
-    runner = Runner(quickstart_stages(variant, source, budget, stories), cores or num_cores())
+    runner = Runner(quickstart_stages(variant, source, budget, stories), num_cores())
     check_own(runner.stages, runner.keys)
     console.print(f"Writing to ./{ROOT}; logs of every stage in {LOGS}. Ctrl-C stops, the same command goes on.")
     if budget != 1 or stories != DEFAULT_STORIES:

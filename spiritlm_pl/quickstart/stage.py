@@ -20,6 +20,7 @@ from typing import Any
 from spiritlm_pl.cli.configs import CONFIG_OPTIONS, config_contents
 from spiritlm_pl.cli.overwriting import overwriting
 from spiritlm_pl.runtime.checksums import CHECKSUMS, listed
+from spiritlm_pl.runtime.devices import num_cores
 from spiritlm_pl.runtime.parallel import end_with_parent
 from spiritlm_pl.runtime.provenance import atomic_path
 
@@ -119,7 +120,7 @@ class Stage:
 
         from spiritlm_pl.cli.main import guarded, run
 
-        torch.set_num_threads(self.threads)
+        torch.set_num_threads(min(self.threads, num_cores()))
         start = time.monotonic()
         for words in self._resumed(key):
             print(f"\n$ spiritlm {' '.join(words)}", flush=True)

@@ -14,7 +14,7 @@ from spiritlm_pl.reproduce.report import build_report, cell, is_run, not_run, wr
 from spiritlm_pl.reproduce.results import RESULTS
 from spiritlm_pl.reproduce.work import LOGS, Workers
 from spiritlm_pl.runtime.checksums import values_of
-from spiritlm_pl.runtime.devices import num_cores
+from spiritlm_pl.runtime.devices import limited_cores, num_cores
 from spiritlm_pl.runtime.limits import check_budget
 
 DEFAULTS = (2000, 1.0)  # stories, budget
@@ -89,12 +89,13 @@ def reproduce(
         console.print(f"{merge_results(folder, merge, tasks)} results merged.")
     failed: set[str] = set()
     if not report_only:
-        workers = Workers(folder, tasks, jobs or num_cores(), console)
-        console.print(
-            f"{len(workers.wanted)} of {len(tasks)} tasks are to be done in {folder}; logs in {folder / LOGS}."
-        )
-        console.print("Ctrl-C stops, the same command goes on.")
-        failed = workers.run()
+        with limited_cores(jobs):
+            workers = Workers(folder, tasks, num_cores(), console)
+            console.print(
+                f"{len(workers.wanted)} of {len(tasks)} tasks are to be done in {folder}; logs in {folder / LOGS}."
+            )
+            console.print("Ctrl-C stops, the same command goes on.")
+            failed = workers.run()
     with values_of(folder / RESULTS):
         report = build_report(folder, tasks, settings, chosen)
     written = write_report(folder, report)

@@ -25,6 +25,7 @@ from spiritlm_pl.quickstart.runner import Runner
 from spiritlm_pl.quickstart.stage import STAMPS, Stage, content_of, stage_keys
 from spiritlm_pl.runtime.checksums import CHECKSUMS
 from spiritlm_pl.runtime.claims import WRITER
+from spiritlm_pl.runtime.devices import CORES
 from spiritlm_pl.runtime.left_over import this_machine
 
 
@@ -289,3 +290,19 @@ def test_finished_stages_are_kept_and_failures_are_named(tmp_path: Path, monkeyp
     with pytest.raises(ChildProcessError, match="'bad'.*bad.log"):
         runner.run(console)
     assert Runner([good], cores=2).state["good"] == "kept"
+
+
+def test_cores_are_a_limit_for_the_stages_and_for_what_they_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Begun(Exception):
+        """Ends the quickstart where its stages would begin."""
+
+    def begin(stages: list[Stage], cores: int) -> Runner:
+        raise Begun(f"{cores} and {os.environ.get(CORES)}")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("spiritlm_pl.quickstart.run.Runner", begin)
+    with pytest.raises(Begun, match="1 and 1"):
+        quickstart(source="synthetic", cores=1)
+    assert CORES not in os.environ
