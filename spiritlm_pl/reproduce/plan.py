@@ -196,7 +196,16 @@ def _key_of(task: Task) -> str:
 
 def needed_tokenizers(conditions: Iterable[str]) -> list[str]:
     """Return the names of the speech tokenizers that runs of some conditions need."""
+    return _needed(conditions, "tokenizers")
+
+
+def needed_programs(conditions: Iterable[str]) -> list[str]:
+    """Return the names of the programs that runs of some conditions call, which not every system has."""
+    return _needed(conditions, "programs")
+
+
+def _needed(conditions: Iterable[str], kind: str) -> list[str]:
     blank = Settings(0, 1.0, dict.fromkeys(plan_file()["tokenizers"], ""))
     tasks = all_tasks(blank, conditions, 1)
     shared = [plan_file()["shared"][task.name] for task in tasks if task.condition is None]
-    return list(dict.fromkeys(name for one in shared for name in one.get("tokenizers", ())))
+    return list(dict.fromkeys(name for one in shared for name in one.get(kind, ())))

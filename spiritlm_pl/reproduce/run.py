@@ -1,5 +1,6 @@
 """`spiritlm reproduce`: the paper's findings in miniature, with several seeds."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from rich.table import Table
 from spiritlm_pl.reproduce.findings import findings_file
 from spiritlm_pl.reproduce.folder import SETTINGS_FILE, TOKENIZERS, copy_tokenizer, has_tokenizer, shared_settings
 from spiritlm_pl.reproduce.merge import merge as merge_results
-from spiritlm_pl.reproduce.plan import all_tasks, needed_tokenizers, plan_file
+from spiritlm_pl.reproduce.plan import all_tasks, needed_programs, needed_tokenizers, plan_file
 from spiritlm_pl.reproduce.report import build_report, cell, is_run, not_run, write_report
 from spiritlm_pl.reproduce.results import RESULTS
 from spiritlm_pl.reproduce.work import LOGS, Workers
@@ -81,6 +82,8 @@ def reproduce(
             chosen.remove(number)
             searched = folder / TOKENIZERS if quickstart is None else quickstart
             console.print(f"Finding {number} is left out: there is no tokenizer {', '.join(lacking)} in {searched}.")
+    if not report_only:
+        chosen = _with_programs(chosen, only is not None, console)
     conditions = _conditions(chosen)
     tokenizers = needed_tokenizers(conditions)
     settings = shared_settings(folder, tokenizers, stories, budget, DEFAULTS)
@@ -106,6 +109,24 @@ def reproduce(
     console.print(f"Done in {minutes:.1f} minutes: {', '.join(map(str, written))}", soft_wrap=True)
     if failed:
         raise ChildProcessError(f"{len(failed)} tasks failed ({', '.join(sorted(failed))}); see {folder / LOGS}")
+
+
+def _with_programs(chosen: list[int], asked_for: bool, console: Console) -> list[int]:
+    """Leave out the findings whose programs are not installed, unless the user has asked for them.
+
+    Raises:
+        ValueError: if one that was asked for cannot be run.
+    """
+    kept = []
+    for number in chosen:
+        lacking = ", ".join(name for name in needed_programs(_conditions([number])) if not shutil.which(name))
+        if lacking and asked_for:
+            raise ValueError(f"only must be findings that can be run here, but {number} needs {lacking}")
+        if lacking:
+            console.print(f"Finding {number} is left out: it needs {lacking}, which is not installed.")
+        else:
+            kept.append(number)
+    return kept
 
 
 def _conditions(chosen: list[int]) -> list[str]:

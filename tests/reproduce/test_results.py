@@ -296,3 +296,30 @@ def test_findings_without_their_tokenizer_are_left_out(tmp_path: Path, capsys: p
         reproduce(str(tmp_path / "new"))
     with pytest.raises(ValueError, match="out must be a folder that this command has made, but .*new has no settings"):
         reproduce(str(tmp_path / "new"), report_only=True)
+
+
+def test_findings_whose_program_is_not_installed_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun: list[Task] = []
+
+    class Nothing:
+        """Takes the tasks, and does none of them."""
+
+        wanted = ()
+
+        def __init__(self, folder: Path, tasks: list[Task], jobs: int, console: object) -> None:
+            begun.extend(tasks)
+
+        def run(self) -> set[str]:
+            return set()
+
+    monkeypatch.setattr("spiritlm_pl.reproduce.run.Workers", Nothing)
+    monkeypatch.setattr(shutil, "which", lambda program: None)
+    source = quickstart(tmp_path / "quickstart", b"1")
+    reproduce(str(tmp_path / "out"), str(source), seeds=1)
+    assert "Finding 9 is left out: it needs apt-get" in " ".join(capsys.readouterr().out.split())
+    assert "none-0" in {task.name for task in begun} and not any(task.condition == "natural" for task in begun)
+    with pytest.raises(ValueError, match="only must be findings that can be run here, but 9 needs apt-get"):
+        reproduce(str(tmp_path / "out"), only=[1, 9])
+    reproduce(str(tmp_path / "out"), only=[9], report_only=True)  # of results that another machine has
