@@ -14,9 +14,7 @@ are made of what the tasks have sorted; both in any number of processes and mach
 interrupted build goes on.
 """
 
-import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -33,7 +31,6 @@ from spiritlm_pl.data.shuffling import GroupWriter, groups_of
 from spiritlm_pl.data.text_streams import open_sources
 from spiritlm_pl.data.unit_corpus import UnitCorpus, check_named_once, common_layout, tokenizer_of, with_split
 from spiritlm_pl.data.workplace import ALL_ARE_WORTH_IT, Workplace
-from spiritlm_pl.runtime.claims import only_writer
 from spiritlm_pl.runtime.interrupts import interrupts_held
 from spiritlm_pl.runtime.lineage import write_note
 from spiritlm_pl.runtime.parallel import in_background, num_workers, start_server
@@ -115,29 +112,25 @@ def build_blocks(
     )
     plan = plan_build(settings, corpora, texts, tokenizer.fingerprint, block_tokens=block_tokens)
     work = Workplace(Path(out) / FRESH)
-    with nullcontext() if work.rank else only_writer(out, "out"):  # a job that is refused tells nobody of a failure
-        try:
-            work.begin(plan.identity, partial(is_whole, work.folder))
-            hashing = in_background(partial(_hashes, {} if work.rank else texts))
-            read = TaskReader(work.records, settings)
-            records = work.shared(
-                plan.tasks, lambda one: one.record(work.records), read, num_jobs, "reading", lambda one: one.size
+    with work.claimed():
+        work.begin(plan.identity, partial(is_whole, work.folder))
+        hashing = in_background(partial(_hashes, {} if work.rank else texts))
+        read = TaskReader(work.records, settings)
+        records = work.shared(
+            plan.tasks, lambda one: one.record(work.records), read, num_jobs, "reading", lambda one: one.size
+        )
+        with work.given_up():
+            streams = built_streams(records, corpora, texts, hashing.result(), skipped, changed)
+        groups = [
+            group
+            for stream in streams
+            for group in groups_of(
+                stream.name, [work.records / file for file in stream.runs], stream.tokens, block_tokens
             )
-            with work.given_up():
-                streams = built_streams(records, corpora, texts, hashing.result(), skipped, changed)
-            groups = [
-                group
-                for stream in streams
-                for group in groups_of(
-                    stream.name, [work.records / file for file in stream.runs], stream.tokens, block_tokens
-                )
-            ]
-            write = GroupWriter(work.folder, work.records, vocabulary)
-            entries = work.shared(groups, lambda group: group.record(work.records), write, num_jobs, "writing")
-            work.leave()
-        except BaseException as error:
-            work.fail(error)
-            raise
+        ]
+        write = GroupWriter(work.folder, work.records, vocabulary)
+        entries = work.shared(groups, lambda group: group.record(work.records), write, num_jobs, "writing")
+        work.leave()
         if work.rank:
             return {}
         made_by = tokenizer_of([corpus for members in corpora.values() for corpus in members])
@@ -152,7 +145,7 @@ def build_blocks(
         with interrupts_held():  # so that all splits have one vocabulary
             replace_streams(Path(out), work.folder, splits)
             write_note(out, "build_blocks", units)
-        shutil.rmtree(work.folder)
+        work.remove()
     return {name: _summary(manifest) for name, manifest in made.items()}
 
 

@@ -1,7 +1,8 @@
 """Folder in which several processes, perhaps on several machines, share a piece of work that may be interrupted.
 
 Every part of the work leaves a record when it is complete. Processes that a launcher has started (torchrun, SLURM) take
-every so many-th part each, and wait for the records of the others; a shared file system is all they need.
+every so many-th part each, and wait for the records of the others; a shared file system is all they need. Those of two
+launches do not hear each other: each launch talks in a folder of its own, and only the first one has the work.
 """
 
 import json
@@ -9,19 +10,21 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from spiritlm_pl.runtime.launch import rank_and_size
+from spiritlm_pl.runtime.claims import OtherLaunches, only_writer
+from spiritlm_pl.runtime.launch import launch_id, rank_and_size
 from spiritlm_pl.runtime.parallel import parallel_map
 from spiritlm_pl.runtime.provenance import atomic_path
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 IDENTITY_FILE = "build.json"
-RECORDS, PROCESSES, FAILED = "records", "processes", "failed.txt"
+RECORDS, PROCESSES, FAILED = "records", "processes", "failed"
 POLL_SECONDS = 0.2
 TOLD_AGAIN = 10.0  # seconds in which a failed process looks whether its message is still there
 TOLD_EVERY = 60.0  # seconds of waiting between two messages
@@ -35,15 +38,36 @@ class Workplace:
     They are known by names that are drawn anew, so that what a killed job has left is not taken for theirs.
 
     Args:
-        folder: folder of what is made, which does not count until the work is complete.
+        folder: folder of what is made, which does not count until the work is complete. It lies in the folder that the
+            user named.
+        argument: name of the argument that gives the latter, for errors.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, argument: str = "out") -> None:
         """Find the place of this process among those that share the work."""
         self.folder, self.records = folder, folder / RECORDS
         self.rank, self.size = rank_and_size()
         self.name = uuid4().hex
-        self._earlier = _state(folder / FAILED)  # of an earlier job, perhaps, which the first process removes
+        self._argument = argument
+        self._others = OtherLaunches(folder.parent, argument)
+        self._talk = folder / PROCESSES / sha256(launch_id().encode()).hexdigest()[:8]
+        self._earlier = set(self._failures())  # of an earlier job, perhaps, which the first process removes
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Let processes of no other launch into the folder above, and tell those of this one of an error.
+
+        Where the first process is refused, it tells nobody of it: the others see the claim of the other launch.
+
+        Raises:
+            ValueError: if a process of another launch writes to the folder.
+        """
+        with nullcontext() if self.rank else only_writer(self.folder.parent, self._argument):
+            try:
+                yield
+            except BaseException as error:
+                self.fail(error)
+                raise
 
     def begin(self, identity: str, is_whole: Callable[[Path], bool]) -> None:
         """Take up the work, and go on with what an earlier process has left of the same work.
@@ -54,7 +78,7 @@ class Workplace:
                 whose are not are made again.
 
         Raises:
-            ValueError: if the first process has other inputs or settings.
+            ValueError: if the first process has other inputs or settings, or one of another launch has the folder.
         """
         path = self.folder / IDENTITY_FILE
         if self.rank:
@@ -73,9 +97,8 @@ class Workplace:
                 print(f"{record} or a file that it lists is damaged: it is made again", file=sys.stderr)
                 record.unlink()
         shutil.rmtree(self.folder / PROCESSES, ignore_errors=True)  # of an earlier job; those of this one come again
-        (self.folder / FAILED).unlink(missing_ok=True)
         self._wait(lambda: all(self._said("begin", rank) for rank in range(1, self.size)), "the others to begin")
-        known = {str(rank): self._said("begin", rank) for rank in range(1, self.size)}
+        known = {"0": self.name} | {str(rank): self._said("begin", rank) for rank in range(1, self.size)}
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps({"identity": identity, "processes": known}) + "\n", encoding="utf-8")
 
@@ -84,8 +107,8 @@ class Workplace:
         if self.rank:
             self._say("leave")
             return
-        known = _read(self.folder / IDENTITY_FILE).get("processes", {})
-        self._wait(lambda: all(self._said("leave", int(rank)) == name for rank, name in known.items()), "the others")
+        known, others = self._known(), range(1, self.size)
+        self._wait(lambda: all(self._said("leave", rank) == known[str(rank)] for rank in others), "the others")
 
     @contextmanager
     def given_up(self) -> Iterator[None]:
@@ -102,6 +125,10 @@ class Workplace:
         (self.folder / IDENTITY_FILE).unlink()
         shutil.rmtree(self.records)
 
+    def remove(self) -> None:
+        """Remove the folder, in which processes of another launch may just be telling each other something."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def fail(self, error: BaseException) -> None:
         """Tell the other processes of an error, so that none waits for this one.
 
@@ -110,29 +137,50 @@ class Workplace:
         if self.size == 1 or isinstance(error, ChildProcessError):  # which another process has told
             return
         end = time.monotonic() + TOLD_AGAIN if self.rank else 0.0
+        told = {"process": self.name, "error": f"process {self.rank} has failed: {type(error).__name__}: {error}"}
+        path = None
         while True:
-            if _state(self.folder / FAILED) in (None, self._earlier):
-                with suppress(OSError), atomic_path(self.folder / FAILED) as temporary:
-                    told = f"process {self.rank} has failed: {type(error).__name__}: {error}"
-                    temporary.write_text(told, encoding="utf-8")
+            if path is None or not path.is_file():
+                path = self._talk / f"{FAILED}-{uuid4().hex}"  # a late process may count the old one as of before
+                with suppress(OSError), atomic_path(path) as temporary:
+                    temporary.write_text(json.dumps(told), encoding="utf-8")
             if time.monotonic() > end:
                 return
             time.sleep(POLL_SECONDS)
 
+    def _failures(self) -> list[Path]:
+        return sorted(self._talk.glob(f"{FAILED}-*"))
+
+    def _failure(self) -> str | None:
+        """Return what another process of this job has told of an error.
+
+        Where launches cannot be told apart, one of another job may have told it: once the job has begun, its processes
+        are known.
+        """
+        known = self._known().values()
+        for found in (_read(path) for path in self._failures() if path not in self._earlier):
+            if found and (self.name not in known or found.get("process") in known):
+                return str(found.get("error"))
+        return None
+
+    def _known(self) -> dict[str, str]:
+        """Return the names of all processes by their numbers, once the first one has seen them."""
+        known = _read(self.folder / IDENTITY_FILE).get("processes", {})
+        return known if isinstance(known, dict) else {}
+
     def _is_known(self) -> bool:
         """Whether the first process has seen this one, which says that it is there until then."""
-        if self._said("begin", self.rank) != self.name:
+        if self._others.leave_it() and self._said("begin", self.rank) != self.name:
             self._say("begin")
-        known = _read(self.folder / IDENTITY_FILE).get("processes", {})
-        return bool(known.get(str(self.rank)) == self.name)
+        return self._known().get(str(self.rank)) == self.name
 
     def _say(self, what: str) -> None:
-        with suppress(OSError), atomic_path(self.folder / PROCESSES / f"{what}-{self.rank}") as temporary:
+        with suppress(OSError), atomic_path(self._talk / f"{what}-{self.rank}") as temporary:
             temporary.write_text(self.name, encoding="utf-8")
 
     def _said(self, what: str, rank: int) -> str | None:
         try:
-            return (self.folder / PROCESSES / f"{what}-{rank}").read_text(encoding="utf-8")
+            return (self._talk / f"{what}-{rank}").read_text(encoding="utf-8")
         except OSError:
             return None
 
@@ -174,22 +222,12 @@ class Workplace:
         told = time.monotonic()
         while not ready():
             time.sleep(POLL_SECONDS)
-            failed = self.folder / FAILED
-            if self.size > 1 and _state(failed) not in (None, self._earlier):
-                raise ChildProcessError(failed.read_text(encoding="utf-8"))
+            if self.size > 1 and (told_by_other := self._failure()) is not None:
+                raise ChildProcessError(told_by_other)
             if time.monotonic() - told > TOLD_EVERY:
                 told = time.monotonic()
                 wanted = what if isinstance(what, str) else what()
                 print(f"{self.folder.parent}: process {self.rank} waits for {wanted}", file=sys.stderr)
-
-
-def _state(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from another one of its name; None if there is none."""
-    try:
-        state = path.stat()
-    except OSError:
-        return None
-    return state.st_ino, state.st_mtime_ns
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from spiritlm_pl.runtime.launch import launch_id
 from spiritlm_pl.runtime.left_over import process_runs, remove_left_over, temporary_path, this_machine
 
 BEAT_EVERY = 15.0  # seconds
@@ -30,6 +31,9 @@ DEAD_AFTER = 120.0  # seconds without a heartbeat
 LOOK_EVERY = 1.0  # seconds between two looks at the claim of another machine
 GIVE_UP_AFTER = 90.0  # seconds without a heartbeat that succeeded: soon others may take the owner for dead
 WRITER = ".writer"  # name of the claim on all that is written to a folder
+
+RULE = "{argument} must be a {kind} that no other process writes to, but"
+REFUSAL = "{rule} {owner} writes to {path}: wait for its end"
 
 _written_here: set[Path] = set()  # by commands of this process
 
@@ -91,6 +95,7 @@ def take(folder: Path, name: str, known: bool = True) -> Claim | None:
     path = folder / f"{name}.{generation}.json"
     temporary = temporary_path(path)
     owner = {"host": platform.node(), "machine": this_machine(), "process": os.getpid(), "since": time.time()}
+    owner["launch"] = launch_id()
     try:
         temporary.write_text(json.dumps(owner) + "\n", encoding="utf-8")
         if held is not None and not _is_dead(held, temporary.stat().st_mtime, known):
@@ -128,8 +133,8 @@ def only_writer(path: str | Path, argument: str, *, file: bool = False, new: boo
         return
     folder, name = (place.parent, f".{place.name}{WRITER}") if file else (place, WRITER)
     made = [one for one in (folder, *folder.parents) if not one.exists()]
-    rule = f"{argument} must be a {'file' if file else 'folder'} that no other process writes to, but"
-    claim = _claim_of_writer(folder, name, f"{rule} {{}} writes to {path}: wait for its end")
+    rule = RULE.format(argument=argument, kind="file" if file else "folder")
+    claim = _claim_of_writer(folder, name, REFUSAL.format(rule=rule, path=path, owner="{}"))
     stop = threading.Event()
     if claim is not None:
         threading.Thread(target=_beat_until, args=(claim, stop), daemon=True).start()
@@ -181,6 +186,41 @@ def _claim_of_writer(folder: Path, name: str, refusal: str) -> Claim | None:
     return None
 
 
+class OtherLaunches:
+    """Claims on a folder as a process sees them whose launch has another first process, which claims for all of them.
+
+    Args:
+        path: path of the folder.
+        argument: name of the argument that gives it, for the error.
+    """
+
+    def __init__(self, path: Path, argument: str) -> None:
+        """Keep the folder."""
+        self._path, self._argument = path, argument
+        self._seen: tuple[Path, float] | None = None
+        self._since = 0.0
+
+    def leave_it(self) -> bool:
+        """Whether no process of another launch writes to the folder; False as long as this is not known.
+
+        Raises:
+            ValueError: if one does.
+        """
+        held = newest(self._path, WRITER)
+        beaten = None if held is None else _beaten(held)
+        if held is None or beaten is None:
+            return True
+        told = owner(held)
+        if told.get("launch", "") == launch_id() or _has_ended(told, known=False):
+            return True
+        if told.get("machine") == this_machine() or self._seen not in (None, (held, beaten)):
+            rule = RULE.format(argument=self._argument, kind="folder")
+            raise ValueError(REFUSAL.format(rule=rule, path=self._path, owner=_told(told)))
+        if self._seen is None:
+            self._seen, self._since = (held, beaten), time.monotonic()
+        return time.monotonic() - self._since > DEAD_AFTER
+
+
 def _told(owner: dict[str, Any]) -> str:
     return f"process {owner.get('process')} on {owner.get('host')}" if owner else "another one"
 
@@ -207,13 +247,15 @@ def owner(path: Path) -> dict[str, Any]:
 
 def _is_dead(path: Path, now: float, known: bool) -> bool:
     """Whether the owner of a claim has ended, see `take`; a claim that is gone is dead, too."""
-    told = owner(path)
-    if told.get("machine") == this_machine():
-        process = told.get("process", 0)
-        if not process_runs(process) or (process == os.getpid() and not known):
-            return True
     beaten = _beaten(path)
-    return beaten is None or now - beaten > DEAD_AFTER
+    return beaten is None or now - beaten > DEAD_AFTER or _has_ended(owner(path), known)
+
+
+def _has_ended(told: dict[str, Any], known: bool) -> bool:
+    """Whether the owner of a claim is a process of this machine that has ended, see `take`."""
+    process = told.get("process", 0)
+    here = told.get("machine") == this_machine()
+    return here and (not process_runs(process) or (process == os.getpid() and not known))
 
 
 def _beaten(path: Path) -> float | None:

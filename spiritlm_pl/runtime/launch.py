@@ -3,6 +3,9 @@
 import os
 
 LAUNCHERS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))  # torchrun, and SLURM's srun
+# What all processes of one launch have in common, by launcher. MASTER_ADDR is not: some launchers give the first
+# machine "localhost" and the others its name. Those of SLURM differ where each node has a torchrun of its own.
+COMMON = (("TORCHELASTIC_RUN_ID", "MASTER_PORT"), ("SLURM_JOB_ID", "SLURM_STEP_ID"))
 
 
 def rank_and_size() -> tuple[int, int]:
@@ -11,6 +14,17 @@ def rank_and_size() -> tuple[int, int]:
         if rank in os.environ and size in os.environ:
             return int(os.environ[rank]), int(os.environ[size])
     return 0, 1
+
+
+def launch_id() -> str:
+    """Return what tells the processes of one launch from those of another; empty where nothing does.
+
+    Launches with one port on several machines may have the same; those that SLURM's srun has started never have.
+    """
+    for (rank, size), names in zip(LAUNCHERS, COMMON, strict=True):
+        if rank in os.environ and size in os.environ:
+            return " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
+    return ""
 
 
 def is_first_of_machine() -> bool:

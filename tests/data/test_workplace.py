@@ -1,6 +1,7 @@
-"""Work that processes share: none waits for ever, whatever their number, order and fate, or what killed ones left."""
+"""Work that processes share: none waits for ever, whatever their number, order and fate, or what others have left."""
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from spiritlm_pl.data import workplace
-from spiritlm_pl.data.workplace import Workplace
+from spiritlm_pl.data.workplace import PROCESSES, Workplace
+from spiritlm_pl.runtime import claims
+from spiritlm_pl.runtime.left_over import this_machine
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +20,17 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workplace, "TOLD_AGAIN", 1.5)
 
 
-def job(folder: Path, size: int, stages: list[int], before: Callable[[int], None] = lambda rank: None) -> list[str]:
+def nothing(rank: int) -> None:
+    """Do nothing before or during the work of a process."""
+
+
+def job(
+    folder: Path,
+    size: int,
+    stages: list[int],
+    before: Callable[[int], None] = nothing,
+    during: Callable[[int], None] = nothing,
+) -> list[str]:
     """Do stages of so many parts in `size` threads, the first of which removes all at the end; return what became."""
     ended = ["hangs"] * size
 
@@ -31,6 +44,7 @@ def job(folder: Path, size: int, stages: list[int], before: Callable[[int], None
                 record = lambda part, stage=stage: place.records / f"{stage}-{part}.json"  # noqa: E731
 
                 def do(part: int, record: Callable[[int], Path] = record) -> int:
+                    during(rank)
                     record(part).parent.mkdir(parents=True, exist_ok=True)
                     record(part).write_text(json.dumps(part))
                     return part
@@ -74,7 +88,7 @@ def test_a_slow_process_finds_work_that_is_complete_already(tmp_path: Path) -> N
 
 
 def test_a_message_of_an_earlier_job_is_not_taken_for_this_one(tmp_path: Path) -> None:
-    (tmp_path / "failed.txt").write_text("process 0 has failed: of an earlier job")
+    failing(tmp_path)
 
     def late(rank: int) -> None:
         if not rank:
@@ -84,13 +98,77 @@ def test_a_message_of_an_earlier_job_is_not_taken_for_this_one(tmp_path: Path) -
 
 
 def test_what_a_killed_job_has_said_is_not_taken_for_this_one(tmp_path: Path) -> None:
-    (tmp_path / "processes").mkdir()
+    talk = failing(tmp_path)
     for rank in (1, 2):
         for what in ("begin", "leave"):
-            (tmp_path / f"processes/{what}-{rank}").write_text("of before")
+            (talk / f"{what}-{rank}").write_text("of before")
     (tmp_path / "build.json").write_text(json.dumps({"identity": "work", "processes": {"1": "of before"}}))
-    (tmp_path / "failed.txt").write_text("process 1 has failed")
     assert job(tmp_path, 3, [4, 1]) == ["done"] * 3
+
+
+def failing(folder: Path) -> Path:
+    """Let a process fail that belongs to a job of several, and return the folder in which it tells the others."""
+    place = Workplace(folder)
+    place.size = 2
+    place.fail(ValueError("of another job"))
+    return max((folder / PROCESSES).iterdir(), key=lambda path: path.stat().st_mtime)
+
+
+def test_an_error_of_another_job_that_cannot_be_told_apart_does_not_end_one_that_has_begun(tmp_path: Path) -> None:
+    assert job(tmp_path, 3, [4, 2], during=lambda rank: failing(tmp_path) and None) == ["done"] * 3
+
+
+def test_an_error_of_another_launch_is_not_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even by a job that waits for its own processes to begin."""
+    launches = threading.local()
+    for module in (workplace, claims):
+        monkeypatch.setattr(module, "launch_id", lambda: getattr(launches, "id", "MASTER_PORT=29500"))
+
+    def other(rank: int) -> None:
+        if rank == 2:
+            launches.id = "MASTER_PORT=29501"
+            failing(tmp_path)
+            del launches.id
+            threading.Event().wait(0.1)
+
+    assert job(tmp_path, 3, [4, 1], other) == ["done"] * 3
+
+
+@pytest.mark.parametrize("machine", ["here", "elsewhere"])
+def test_others_of_a_launch_whose_first_process_is_refused_end_too(
+    machine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They talk in a folder of their own, and only once the folder is theirs."""
+    monkeypatch.setattr(claims, "launch_id", lambda: "SLURM_JOB_ID=7 SLURM_STEP_ID=1")
+    claim = tmp_path / f"{claims.WRITER}.1.json"
+    told = {"host": "b", "machine": this_machine() if machine == "here" else "c", "process": os.getppid()}
+    claim.write_text(json.dumps(told | {"launch": "SLURM_JOB_ID=7 SLURM_STEP_ID=0"}))
+    beat = threading.Timer(0.3, os.utime, [claim])
+    beat.start()
+    place = Workplace(tmp_path / "new")
+    place.rank, place.size = 1, 2
+    with pytest.raises(
+        ValueError, match=f"out must be a folder .* process {os.getppid()} on b writes to {tmp_path}: w"
+    ):
+        place.begin("work", lambda record: True)
+    assert not (tmp_path / "new").exists()
+    beat.join()
+
+
+def test_others_of_a_launch_wait_for_the_end_of_one_that_was_killed_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "DEAD_AFTER", 0.3)
+    others = claims.OtherLaunches(tmp_path, "out")
+    assert others.leave_it()
+    claim = tmp_path / f"{claims.WRITER}.1.json"
+    claim.write_text(json.dumps({"machine": "c", "launch": "SLURM_JOB_ID=7"}))
+    assert not others.leave_it()
+    threading.Event().wait(0.4)
+    assert others.leave_it()
+    for taken_over in ({"launch": ""}, {}):
+        claim.write_text(json.dumps({"machine": "c"} | taken_over))
+        assert claims.OtherLaunches(tmp_path, "out").leave_it()
 
 
 def test_an_error_ends_all_processes_and_is_told(tmp_path: Path) -> None:
