@@ -4,7 +4,9 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +210,37 @@ def test_an_owner_of_this_processs_number_is_one_before_a_new_start(tmp_path: Pa
     with only_writer(tmp_path, "out"):
         assert not claim.path.exists()
     assert [*tmp_path.iterdir()] == [copy]
+
+
+def test_a_copied_claim_does_not_shut_the_copy(tmp_path: Path) -> None:
+    """One that is seen by another path, as where a folder is mounted twice, is the same claim."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    claim = _of_process(folder, os.getppid())
+    (folder / "link").symlink_to(folder)
+    assert take(folder, "work") is None and take(folder / "link", "work") is None
+    for number, copied in enumerate((shutil.copytree, partial(shutil.copytree, copy_function=os.link))):
+        copy = tmp_path / str(number)
+        copied(folder, copy, symlinks=True)
+        assert (take(copy, "work") is None) == bool(number)
+    other = claims.OtherLaunches(tmp_path / "0", "out")
+    claim.rename(tmp_path / f"{claims.WRITER}.1.json")
+    shutil.copy(tmp_path / f"{claims.WRITER}.1.json", tmp_path / "0")
+    assert other.leave_it()
+
+
+def test_a_heartbeat_does_not_list_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = take(tmp_path, "work")
+    assert claim is not None
+
+    def listed(*folder: Any) -> None:
+        raise AssertionError("a folder of 200,000 files is listed")
+
+    for module, name in ((os, "listdir"), (os, "scandir"), (Path, "glob"), (Path, "iterdir")):
+        monkeypatch.setattr(module, name, listed)
+    assert claim.beat() and claim.is_in_force()
+    claim.path.with_name("work.2.json").touch()
+    assert not claim.is_in_force() and not claim.beat()
 
 
 def test_a_file_with_signs_of_patterns_in_its_name(tmp_path: Path) -> None:
