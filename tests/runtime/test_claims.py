@@ -299,4 +299,20 @@ def test_commands_do_not_mix_what_they_write(tmp_path: Path, monkeypatch: pytest
             run(words)
     (tmp_path / f".lines.jsonl{claims.WRITER}.1.json").write_text(owner_)
     with pytest.raises(ValueError, match="out must be a file that no other process writes to, but process .* on b"):
-        LinesWriter(Path("lines.jsonl"), [])
+        with LinesWriter(Path("lines.jsonl"), []):
+            pass
+
+
+def test_lines_are_claimed_while_they_are_written_alone(tmp_path: Path) -> None:
+    out = tmp_path / "lines.jsonl"
+    writer = LinesWriter(out, [])
+    assert not [*tmp_path.iterdir()]
+    with writer:
+        assert newest(tmp_path, f".{out.name}{claims.WRITER}") is not None
+        writer.left([{"id": "a"}])
+        writer.write({"id": "a"})
+    assert [*tmp_path.iterdir()] == [out]
+    out.write_text("not a line of these commands\n\n")
+    with pytest.raises(ValueError, match="out must be a file of an earlier run, but line 1"), writer:
+        pass
+    assert [*tmp_path.iterdir()] == [out]

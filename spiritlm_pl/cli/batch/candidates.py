@@ -34,10 +34,9 @@ def sample(model: Any, prompts: Mapping[str, Any], path: Path, output: str, sett
         output: modality of the answers.
         settings: sampling options, with the number of samples.
     """
-    writer = LinesWriter(path, [])
-    items = writer.left({"id": name} for name in prompts)
-    together = max(1, settings.batch_size // settings.num_samples)
-    with writer:
+    with LinesWriter(path, []) as writer:
+        items = writer.left({"id": name} for name in prompts)
+        together = max(1, settings.batch_size // settings.num_samples)
         for start in range(0, len(items), together):
             batch = items[start : start + together]
             seeds = [derive(settings.seed, name_key(item["id"])) % LARGEST_SEED for item in batch]
@@ -67,9 +66,8 @@ def score(
     if path is None:
         return {one.id: scores for one, scores in zip(candidates, _scores(model, scorer, candidates), strict=True)}
     by_id = {one.id: one for one in candidates}
-    writer = LinesWriter(path, [])
-    items = writer.left({"id": name} for name in by_id)
-    with writer:
+    with LinesWriter(path, []) as writer:
+        items = writer.left({"id": name} for name in by_id)
         for start in range(0, len(items), SCORED_TOGETHER):
             batch: list[Item] = items[start : start + SCORED_TOGETHER]
             given = [by_id[item["id"]] for item in batch]

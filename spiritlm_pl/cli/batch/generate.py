@@ -35,11 +35,10 @@ def generate_lines(
         ValueError: if a line is not a JSON object; other errors in a line are written to its answer.
         SystemExit: with status 1 at the end, if a line could not be answered.
     """
-    writer = LinesWriter(out, [source], "lines")
-    items = writer.left(read_items([source]))
-    all_reasons: list[str] = []
-    unknown: dict[str, None] = {}  # characters, in their order
-    with writer:
+    with LinesWriter(out, [source], "lines") as writer:
+        items = writer.left(read_items([source]))
+        all_reasons: list[str] = []
+        unknown: dict[str, None] = {}  # characters, in their order
         for start in range(0, len(items), settings.batch_size):
             by_output: dict[str, list[tuple[Item, Any]]] = {}
             for item in items[start : start + settings.batch_size]:

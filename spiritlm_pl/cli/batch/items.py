@@ -158,29 +158,18 @@ class LinesWriter:
         argument: name of the argument that gives `out`, for errors.
 
     Raises:
-        ValueError: if the output is one of the inputs, is written by another process, or was not written by an earlier
-            run.
+        ValueError: if the output is one of the inputs; when it is entered, if another process writes the output, or no
+            earlier run has written it.
     """
 
     def __init__(self, out: Path | None, inputs: Sequence[str], argument: str = "out") -> None:
-        """Read the lines of an earlier run and remove those with errors."""
+        """Prepare the progress bar; nothing is read or written until it is entered."""
         for name in inputs:
             if out is not None and name != STANDARD and Path(name).resolve() == out.resolve():
                 raise ValueError(f"the output must be another file than the input, but both are {name}")
         self.out, self.done, self.errors = out, set[str](), 0
         self.stream: IO[str] = sys.stdout
-        self._alone = ExitStack()
-        if out is not None:
-            self._alone.enter_context(only_writer(out, argument, file=True))
-            lines = [*_whole_lines(out, argument)]
-            kept = [line for line in lines if "error" not in line]
-            self.done = {line["id"] for line in kept}
-            out.parent.mkdir(parents=True, exist_ok=True)
-            if out.is_file():
-                temporary = out.with_name(f".{out.name}.tmp")
-                temporary.write_text("".join(map(_line, kept)), encoding="utf-8")
-                temporary.replace(out)
-            self.stream = out.open("a", encoding="utf-8")
+        self._argument, self._entered = argument, ExitStack()
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
@@ -213,18 +202,31 @@ class LinesWriter:
         self.bar.advance(self.task)
 
     def __enter__(self) -> "LinesWriter":
-        """Show the progress bar."""
-        self.bar.start()
+        """Claim the output, read the lines of an earlier run, remove those with errors, and show the progress bar."""
+        with ExitStack() as entered:
+            if self.out is not None:
+                entered.enter_context(only_writer(self.out, self._argument, file=True))
+                self.stream = entered.enter_context(self._continued(self.out))
+            self.bar.start()
+            entered.callback(self.bar.stop)
+            self._entered = entered.pop_all()
         return self
+
+    def _continued(self, out: Path) -> IO[str]:
+        kept = [line for line in _whole_lines(out, self._argument) if "error" not in line]
+        self.done = {line["id"] for line in kept}
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.is_file():
+            temporary = out.with_name(f".{out.name}.tmp")
+            temporary.write_text("".join(map(_line, kept)), encoding="utf-8")
+            temporary.replace(out)
+        return out.open("a", encoding="utf-8")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Remove the progress bar; if an item failed, print how many did, and exit with 1."""
-        self.bar.stop()
-        if self.out is not None:
-            self.stream.close()
-        self._alone.close()
+        self._entered.close()
         if self.errors and kind is None:
             where = self.out or "the output"
             items = "1 item" if self.errors == 1 else f"{self.errors} items"

@@ -66,25 +66,24 @@ def score(
     if batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, but is {batch_size} instead")
     sources = inputs or (STANDARD,)
-    writer = LinesWriter(out, sources)
-    items = writer.left(read_items(sources))
+    with LinesWriter(out, sources) as writer:
+        items = writer.left(read_items(sources))
 
-    from transformers.utils.logging import disable_progress_bar
+        from transformers.utils.logging import disable_progress_bar
 
-    from spiritlm_pl.generation import LoadOptions, SpiritLM
-    from spiritlm_pl.generation.asking import find_template, trained_templates
-    from spiritlm_pl.generation.loading import ModelFolders
-    from spiritlm_pl.generation.prompt import unknown_characters
+        from spiritlm_pl.generation import LoadOptions, SpiritLM
+        from spiritlm_pl.generation.asking import find_template, trained_templates
+        from spiritlm_pl.generation.loading import ModelFolders
+        from spiritlm_pl.generation.prompt import unknown_characters
 
-    disable_progress_bar()  # the bar of reading the weights would disturb the output
-    loading = LoadOptions(device=best_device(device), dtype=dtype, adapter=adapter)
-    path = model if lm is None else ModelFolders.find(model, lm)
-    form = None if template is None else find_template(trained_templates(path, adapter), template)
-    spirit_lm = SpiritLM.from_pretrained(path, variant, loading)
-    if form is not None:
-        spirit_lm = spirit_lm.asked_by(form)
-    unknown: dict[str, None] = {}  # characters, in their order
-    with writer:
+        disable_progress_bar()  # the bar of reading the weights would disturb the output
+        loading = LoadOptions(device=best_device(device), dtype=dtype, adapter=adapter)
+        path = model if lm is None else ModelFolders.find(model, lm)
+        form = None if template is None else find_template(trained_templates(path, adapter), template)
+        spirit_lm = SpiritLM.from_pretrained(path, variant, loading)
+        if form is not None:
+            spirit_lm = spirit_lm.asked_by(form)
+        unknown: dict[str, None] = {}  # characters, in their order
         for start in range(0, len(items), batch_size):
             good, encoded = [], []
             for item in items[start : start + batch_size]:

@@ -50,18 +50,17 @@ def tokenize(
     if batch_seconds <= 0:
         raise ValueError(f"--batch-seconds must be above 0, but is {batch_seconds} instead")
     sources = inputs or (STANDARD,)
-    writer = LinesWriter(out, sources)
-    items = writer.left(audio_items(sources))
+    with LinesWriter(out, sources) as writer:
+        items = writer.left(audio_items(sources))
 
-    from spiritlm_pl.generation.codec import SpeechCodec
-    from spiritlm_pl.generation.loading import load_speech_tokenizer, speech_vocabulary_of
+        from spiritlm_pl.generation.codec import SpeechCodec
+        from spiritlm_pl.generation.loading import load_speech_tokenizer, speech_vocabulary_of
 
-    where = best_device(device)
-    tokenizer = load_speech_tokenizer(model, variant, where)
-    if tokenizer is None:
-        raise ValueError(f"model must hold a speech tokenizer, but {model} has none")
-    codec = SpeechCodec(speech_vocabulary_of(model, tokenizer.layout), tokenizer, device=where, half=half)
-    with writer:
+        where = best_device(device)
+        tokenizer = load_speech_tokenizer(model, variant, where)
+        if tokenizer is None:
+            raise ValueError(f"model must hold a speech tokenizer, but {model} has none")
+        codec = SpeechCodec(speech_vocabulary_of(model, tokenizer.layout), tokenizer, device=where, half=half)
         for window in windows(items):
             for item, values in tokenized(codec, window, batch_seconds):
                 writer.write(item, **values)

@@ -58,27 +58,26 @@ def vocode(
         FileNotFoundError: if the model is missing.
     """
     sources = inputs or (STANDARD,)
-    writer = LinesWriter(out, sources)
-    items = writer.left(read_items(sources))
+    with LinesWriter(out, sources) as writer:
+        items = writer.left(read_items(sources))
 
-    from spiritlm_pl.corpora.audio import save_wav
-    from spiritlm_pl.generation.codec import SpeechCodec
-    from spiritlm_pl.generation.loading import load_vocoder, speech_vocabulary_of
-    from spiritlm_pl.generation.vocode import Voice
-    from spiritlm_pl.vocoder.vocoder import Vocoder
+        from spiritlm_pl.corpora.audio import save_wav
+        from spiritlm_pl.generation.codec import SpeechCodec
+        from spiritlm_pl.generation.loading import load_vocoder, speech_vocabulary_of
+        from spiritlm_pl.generation.vocode import Voice
+        from spiritlm_pl.vocoder.vocoder import Vocoder
 
-    vocoder = load_vocoder(model, variant, best_device(device))
-    if vocoder is None:
-        raise ValueError(f"model must hold a vocoder, but {model} has none")
-    if half:
-        if not isinstance(vocoder, Vocoder):
-            raise ValueError("--half must be left out for a neural codec")
-        vocoder.use_bfloat16()
-    voice = Voice(speaker, style)
-    vocoder.speaker_id(voice.speaker)
-    vocoder.style_id(voice.style)
-    codec = SpeechCodec(speech_vocabulary_of(model, vocoder.layout), vocoder=vocoder)
-    with writer:
+        vocoder = load_vocoder(model, variant, best_device(device))
+        if vocoder is None:
+            raise ValueError(f"model must hold a vocoder, but {model} has none")
+        if half:
+            if not isinstance(vocoder, Vocoder):
+                raise ValueError("--half must be left out for a neural codec")
+            vocoder.use_bfloat16()
+        voice = Voice(speaker, style)
+        vocoder.speaker_id(voice.speaker)
+        vocoder.style_id(voice.style)
+        codec = SpeechCodec(speech_vocabulary_of(model, vocoder.layout), vocoder=vocoder)
         for item in items:
             try:
                 spoken = spoken_item(codec, item, voice, predict_durations)
