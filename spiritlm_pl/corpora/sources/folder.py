@@ -1,6 +1,7 @@
 """Utterances of a folder of audio and transcripts: `x.txt` beside `x.wav`."""
 
 import re
+import sys
 import unicodedata
 from collections.abc import Collection
 from dataclasses import replace
@@ -21,7 +22,8 @@ _SAMPLE_RANGE = re.compile(r"\s*0\s+\d{4,}\s+(?=[^\W\d])")  # stands before the 
 def audio_files(folder: str | Path, written: Collection[Path] = (), argument: str = "folder") -> list[Path]:
     """Return the audio files of a folder at any depth, in linked folders as well, sorted by path.
 
-    Audio that `spiritlm prepare` has written for corpora in the folder is left out.
+    Audio that `spiritlm prepare` has written for corpora in the folder is left out, and a line on standard error says
+    how much of which.
 
     Args:
         folder: path of the folder.
@@ -35,10 +37,16 @@ def audio_files(folder: str | Path, written: Collection[Path] = (), argument: st
     folder = Path(folder)
     check_folder(folder, argument, "folder of audio")
     files = files_below(folder)
-    corpora = (path.parent for path in files if path.name == AUDIO_LIST and path.parent != folder)
-    left_out = {*written, *chain.from_iterable(map(own_audio, corpora))}
+    corpora = [path.parent for path in files if path.name == AUDIO_LIST and path.parent != folder]
+    own = {corpus: own_audio(corpus).difference(written) for corpus in corpora}
+    left_out = {*written, *chain.from_iterable(own.values())}
     paths = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
     found = [path for path in paths if path.resolve() not in left_out] if left_out else paths
+    others = {path.resolve() for path in paths} if corpora else set()
+    counts = {corpus: len(others & audio) for corpus, audio in own.items() if others & audio}
+    if found and counts:
+        named = ", ".join(f"{count} in {corpus}" for corpus, count in counts.items())
+        print(f"{folder}: audio of corpora that `spiritlm prepare` has written is left out: {named}", file=sys.stderr)
     if not found:
         other = "other file, beside those that `spiritlm prepare` has written," if paths else "file"
         raise FileNotFoundError(

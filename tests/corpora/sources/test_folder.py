@@ -54,7 +54,9 @@ def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
     assert {utterance.id: utterance.speaker for utterance in utterances} == {"ann-a": "ann", "bob-b": "bob"}
 
 
-def test_audio_of_other_corpora_in_the_folder_is_not_taken_for_recordings(tmp_path: Path) -> None:
+def test_audio_of_other_corpora_in_the_folder_is_not_taken_for_recordings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Each of two corpora in a folder of recordings holds what lies there, and nothing of the other one."""
     for name in ("a", "b"):
         save_wav(tmp_path / "said" / f"{name}.wav", 0.1 * torch.ones(22_050), 22_050)  # which is converted
@@ -63,6 +65,10 @@ def test_audio_of_other_corpora_in_the_folder_is_not_taken_for_recordings(tmp_pa
         prepare_folder(str(tmp_path / "said"), str(tmp_path / "said" / out), num_jobs=1)
         assert not (tmp_path / "said" / out / SKIPPED_FILE).read_text()
         assert sorted(path.name for path in (tmp_path / "said" / out / "audio").iterdir()) == ["a.wav", "b.wav"]
+    said = tmp_path / "said"
+    told = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    left_out = f"{said}: audio of corpora that `spiritlm prepare` has written is left out: 2 in {said}/"
+    assert told == [left_out + other for other in ("one", "two", "one")]  # each of the other one, none of its own
     with pytest.raises(
         FileNotFoundError, match="audio must be .* holds no other file, beside those that `spiritlm pre"
     ):
