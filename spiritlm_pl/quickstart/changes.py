@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spiritlm_pl.quickstart.plan import Variant, quickstart_stages
-from spiritlm_pl.quickstart.stage import Stage, content_of, stage_keys
+from spiritlm_pl.quickstart.stage import Stage, stage_keys
 
 
 def check_own(stages: Sequence[Stage], keys: Mapping[str, str]) -> None:
@@ -21,8 +21,9 @@ def check_own(stages: Sequence[Stage], keys: Mapping[str, str]) -> None:
         stamp = stage.stamp()
         if stamp is None or stamp["key"] != keys[stage.name]:  # nothing that is kept
             continue
+        gone = stage.gone()
         for path in stage.changed():
-            if path in stage.makes and content_of(path) is not None:
+            if path in stage.makes and path not in gone:
                 more = " and ".join((path, *stage.run_folders))
                 raise ValueError(
                     f"{path} must be what the quickstart has made there ({stage.title}), but another command has "
@@ -53,7 +54,7 @@ def changes_line(variant: Variant, stages: Sequence[Stage], keys: Mapping[str, s
             keys_before = others[name, value]
             if keys_before is None or keys_before[stage.name] != keys[stage.name]:  # the stage depends on it
                 changed.setdefault(name, f"--{name} is {wanted} instead of {value}")
-    gone = dict.fromkeys(path for stage in again for path in stage.changed() if content_of(path) is None)
+    gone = dict.fromkeys(path for stage in again for path in stage.gone())
     reasons = [*changed.values(), *(f"nothing is at {path} any more" for path in gone)]
     why = ", ".join(reasons) or "settings, configurations or results are others than before"
     titles = "; ".join(stage.title for stage in again)

@@ -93,12 +93,17 @@ class Stage:
         return float(stamp["seconds"])
 
     def changed(self) -> list[str]:
-        """Return the paths of what it made or read that hold something else by now, or nothing.
+        """Return the paths of what it made or read that hold something else by now, or nothing."""
+        return [path for path, marks in self._noted().items() if marks != _marks(path, marks)]
 
-        Earlier versions did not note what they made.
-        """
+    def gone(self) -> list[str]:
+        """Return the paths of what it made or read of which a part is missing by now."""
+        return [path for path, marks in self._noted().items() if None in _marks(path, marks).values()]
+
+    def _noted(self) -> dict[str, dict[str, str]]:
+        """Return the marks of what it made and read by path, as its stamp has them; earlier versions noted none."""
         noted = (self.stamp() or {}).get("content", {})
-        return [path for path in (*self.makes, *self.reads) if path in noted and noted[path] != content_of(path)]
+        return {path: noted[path] for path in (*self.makes, *self.reads) if isinstance(noted.get(path), dict)}
 
     def replaces(self, key: str) -> bool:
         """Whether a run with this key makes again what an earlier one has finished, or begun to train with another."""
@@ -160,19 +165,27 @@ class Stage:
         return commands
 
 
-def content_of(path: str) -> str | None:
-    """Return a hash of a file, or of the checksums that a folder lists at any depth; None where a file is missing."""
+def content_of(path: str) -> dict[str, str | None]:
+    """Return marks of a file, or of a folder's files by their paths in it, by which a change of them is seen.
+
+    They are those of the lists of checksums where a folder has some at any depth. What is put beside them later, such
+    as a user's own list, changes none of them.
+    """
     place = Path(path)
-    lists = sorted(place.rglob(CHECKSUMS))
-    if not all(file.is_file() for found in lists for file in listed(found.parent)):
+    lists = [str(found.relative_to(place)) for found in sorted(place.rglob(CHECKSUMS))]
+    files = lists or [str(found.relative_to(place)) for found in sorted(place.rglob("*")) if found.is_file()]
+    return _marks(path, ["."] if place.is_file() else files)
+
+
+def _marks(path: str, files: Iterable[str]) -> dict[str, str | None]:
+    return {name: _mark(Path(path) / name, whole=name == "." or Path(name).name == CHECKSUMS) for name in files}
+
+
+def _mark(file: Path, whole: bool) -> str | None:
+    """Return a hash of a file, or else its size; None where it is missing, or one that it lists."""
+    if not file.is_file() or (file.name == CHECKSUMS and not all(one.is_file() for one in listed(file.parent))):
         return None
-    files = [place] if place.is_file() else lists or sorted(place.rglob("*"))
-    digest = hashlib.sha256()
-    for file in files:
-        whole = file == place or file.name == CHECKSUMS  # else there are no checksums, but names and sizes
-        digest.update(f"{file.relative_to(place)} {file.stat().st_size}\n".encode(errors="surrogateescape"))
-        digest.update(file.read_bytes() if whole else b"")
-    return digest.hexdigest() if files else None
+    return hashlib.sha256(file.read_bytes()).hexdigest() if whole else f"{file.stat().st_size} bytes"
 
 
 def stage_keys(stages: Iterable[Stage]) -> dict[str, str]:

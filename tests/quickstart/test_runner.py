@@ -203,6 +203,8 @@ def test_a_result_that_another_command_has_replaced_is_told_and_left_alone(
     keys = stage_keys(stages)
     made(*stages)
     Path("quickstart/lm/metrics.json").write_text("{}")  # no part of the network
+    Path("quickstart/lm/adapter").mkdir()
+    Path("quickstart/lm/adapter", CHECKSUMS).write_text("a list of the user, which need not be one of ours")
     check_own(stages, keys)
     assert [*Runner([*stages], cores=1).state.values()] == ["kept", "kept"]
     Path("quickstart/lm", CHECKSUMS).write_text(f"{sha256(b'another network').hexdigest()}  model.safetensors\n")
@@ -222,6 +224,25 @@ def test_a_result_that_another_command_has_replaced_is_told_and_left_alone(
     assert changes_line("base", stages, keys).startswith(
         "Nothing is at quickstart/lm any more: these stages are made again, "
     )
+
+
+def test_files_that_have_no_list_are_known_by_their_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that the user puts beside them is none of the quickstart."""
+    monkeypatch.chdir(tmp_path)
+    stage = Stage(name="report", title="report", commands=(), makes=("quickstart/reports", "quickstart/report.md"))
+    Path("quickstart/reports/more").mkdir(parents=True)
+    STAMPS.mkdir(parents=True)
+    for path in ("quickstart/reports/more/a.json", "quickstart/report.md"):
+        Path(path).write_text("1")
+    content = {path: content_of(path) for path in stage.makes}
+    (STAMPS / "report.json").write_text(json.dumps({"key": "", "seconds": 1.0, "content": content}))
+    Path("quickstart/reports", CHECKSUMS).write_text("of the user")
+    assert stage.changed() == stage.gone() == []
+    Path("quickstart/report.md").write_text("2")
+    Path("quickstart/reports/more/a.json").write_text("22")
+    assert stage.changed() == [*stage.makes] and stage.gone() == []
+    Path("quickstart/reports/more/a.json").unlink()
+    assert stage.gone() == ["quickstart/reports"]
 
 
 def test_a_training_that_was_finished_does_not_go_on_from_checkpoints_of_others(
