@@ -1,6 +1,7 @@
 """Callback that writes the trained network as a folder, which the next stage and `spiritlm generate` load."""
 
 import json
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import cast
 
@@ -12,13 +13,15 @@ from spiritlm_pl.callbacks.record_run import write_run_file
 from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.modules import ExportingModule
 from spiritlm_pl.runtime.checkpoint import METRICS_FILE
+from spiritlm_pl.runtime.claims import only_writer
 from spiritlm_pl.runtime.provenance import atomic_path
 
 
 class ExportNetwork(Callback):
     """Callback that calls the module's `export` when a fit ends, even if the fit had no steps left to do.
 
-    The run and its last metrics are also written to the folder.
+    The run and its last metrics are also written to the folder. From the beginning of the fit to its end, no other fit
+    may export to it; rank zero claims it for all ranks.
 
     Args:
         dirpath: folder to write; None for the folder `export` in the trainer's `default_root_dir`.
@@ -27,17 +30,22 @@ class ExportNetwork(Callback):
     def __init__(self, dirpath: str | None = None) -> None:
         """Keep the folder."""
         self.dirpath = dirpath
+        self._claim: ExitStack | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check before training that the module can be exported, and tell if it will replace what is in the folder.
 
         Raises:
-            ValueError: if the module cannot be exported, or not to this folder.
+            ValueError: if the module cannot be exported, or not to this folder, or another fit exports to it.
         """
         checked(pl_module, ExportingModule, "module", self)
         check = getattr(pl_module, "check_export", None)  # of modules that do not write to every folder
         if check is not None and stage == "fit":
             check(str(self._folder(trainer)))
+        if stage == "fit" and trainer.is_global_zero:
+            claim = ExitStack()
+            claim.enter_context(only_writer(self._folder(trainer), f"dirpath of {type(self).__name__}", beside=True))
+            self._claim = claim
         if stage == "fit" and (self._folder(trainer) / METRICS_FILE).is_file():
             rank_zero_info(f"{self._folder(trainer)} holds the network of an earlier training, which this one replaces")
 
@@ -53,6 +61,21 @@ class ExportNetwork(Callback):
                 return
             with atomic_path(folder / METRICS_FILE) as path:
                 path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the folder back.
+
+        Raises:
+            ValueError: if another fit has begun to export to it while this one stood still.
+        """
+        if self._claim is not None:
+            claim, self._claim = self._claim, None
+            claim.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give the folder back; what has ended the fit is told, and nothing else."""
+        with suppress(ValueError):
+            self.teardown(trainer, pl_module, "fit")
 
     def _folder(self, trainer: Trainer) -> Path:
         return Path(self.dirpath or Path(trainer.default_root_dir) / "export")

@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from spiritlm_pl.runtime.launch import launch_id
+from spiritlm_pl.runtime.launch import is_restarted, launch_id, rank_and_size
 from spiritlm_pl.runtime.left_over import process_runs, remove_left_over, temporary_path, this_machine
 
 BEAT_EVERY = 15.0  # seconds
@@ -111,7 +111,12 @@ def take(folder: Path, name: str, known: bool = True) -> Claim | None:
     owner = {"host": platform.node(), "machine": this_machine(), "process": os.getpid(), "since": time.time()}
     try:
         temporary.touch()
-        owner |= {"launch": launch_id(), "folder": str(folder.resolve()), "file": temporary.stat().st_ino}
+        owner |= {
+            "launch": launch_id(),
+            "rank": rank_and_size()[0],
+            "folder": str(folder.resolve()),
+            "file": temporary.stat().st_ino,
+        }
         temporary.write_text(json.dumps(owner) + "\n", encoding="utf-8")
         if held is not None and not _is_dead(held, temporary.stat().st_mtime, known):
             return None
@@ -126,7 +131,9 @@ def take(folder: Path, name: str, known: bool = True) -> Claim | None:
 
 
 @contextmanager
-def only_writer(path: str | Path, argument: str, *, file: bool = False, new: bool = True) -> Iterator[None]:
+def only_writer(
+    path: str | Path, argument: str, *, file: bool = False, new: bool = True, beside: bool = False
+) -> Iterator[None]:
     """Keep other processes from writing to a folder or a file while this one does; within this one it may be nested.
 
     Where no claim can be made, as in a folder that cannot be written or on a file system without hard links, the
@@ -137,6 +144,7 @@ def only_writer(path: str | Path, argument: str, *, file: bool = False, new: boo
         argument: name of the argument that gives it, for the error.
         file: whether it is a file, whose claim lies beside it.
         new: whether it may be a new one; if not, or where something else has the path, nothing is claimed.
+        beside: whether the claim on a folder lies beside it, as that on a file, since it must not come into being yet.
 
     Raises:
         ValueError: if another process writes to it, or has begun to while this one stood still.
@@ -146,7 +154,7 @@ def only_writer(path: str | Path, argument: str, *, file: bool = False, new: boo
     if place in _written_here or not (fits or (new and not place.exists())):
         yield
         return
-    folder, name = (place.parent, f".{place.name}{WRITER}") if file else (place, WRITER)
+    folder, name = (place.parent, f".{place.name}{WRITER}") if file or beside else (place, WRITER)
     made = [one for one in (folder, *folder.parents) if not one.exists()]
     rule = RULE.format(argument=argument, kind="file" if file else "folder")
     claim = _claim_of_writer(folder, name, REFUSAL.format(rule=rule, path=path, owner="{}"))
@@ -156,7 +164,7 @@ def only_writer(path: str | Path, argument: str, *, file: bool = False, new: boo
     _written_here.add(place)
     try:
         yield
-        if claim is not None and not claim.is_in_force() and place.exists():
+        if claim is not None and not claim.is_in_force() and folder.exists():
             raise ValueError(
                 f"{rule} another one has begun to write to {path} while this one stood still: make it again"
             )
@@ -270,9 +278,12 @@ def _is_dead(path: Path, now: float, known: bool) -> bool:
 
 
 def _has_ended(path: Path, told: dict[str, Any], known: bool) -> bool:
-    """Whether a process of this machine has made the claim which has ended, see `take`, or works on another folder."""
+    """Whether a process of this machine has made the claim which has ended, see `take`, or works on another folder.
+
+    Of processes on other machines, only one that this process was started again for is known to have ended.
+    """
     if told.get("machine") != this_machine():
-        return False
+        return is_restarted(str(told.get("launch")), told.get("rank", -1), str(told.get("host")))
     process = told.get("process", 0)
     return not process_runs(process) or (process == os.getpid() and not known) or _is_copy(path, told)
 

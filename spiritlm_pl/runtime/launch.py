@@ -1,6 +1,7 @@
 """Place of this process among those that a launcher has started."""
 
 import os
+import platform
 
 LAUNCHERS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))  # torchrun, and SLURM's srun
 # What all processes of one launch have in common, by launcher. MASTER_ADDR is not: some launchers give the first
@@ -25,6 +26,16 @@ def launch_id() -> str:
         if rank in os.environ and size in os.environ:
             return " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
     return ""
+
+
+def is_restarted(launch: str, rank: int, host: str) -> bool:
+    """Whether a process of this launch and number that ran on another host was started again here, as this one.
+
+    Only SLURM's jobs keep their ids when they are requeued and share them with no other job. A process of a step has
+    one host, so that the earlier one has ended.
+    """
+    same = launch.startswith("SLURM_JOB_ID=") and launch == launch_id() and rank == rank_and_size()[0]
+    return same and host != platform.node()
 
 
 def is_first_of_machine() -> bool:

@@ -243,6 +243,20 @@ def test_a_heartbeat_does_not_list_the_folder(tmp_path: Path, monkeypatch: pytes
     assert not claim.is_in_force() and not claim.beat()
 
 
+def test_a_requeued_job_takes_over_its_own_claim_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that of another number of its step, which runs beside it, nor that of another job."""
+    job = {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in job.items():
+        monkeypatch.setenv(name, value)
+    for changed, taken in (({}, True), ({"rank": 1}, False), ({"launch": "SLURM_JOB_ID=8 SLURM_STEP_ID=0"}, False)):
+        folder = tmp_path / str(changed)
+        claim = _of_process(folder, 1, machine="elsewhere")
+        claim.write_text(json.dumps(owner(claim) | {"host": "node7"} | changed))
+        assert (take(folder, "work") is not None) == taken
+
+
 def test_a_file_with_signs_of_patterns_in_its_name(tmp_path: Path) -> None:
     out = tmp_path / "a[1]*.jsonl"
     with only_writer(out, "out", file=True):
