@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from spiritlm_pl.corpora.layout import SPLITS, aligned_later, read_info
+from spiritlm_pl.runtime.found import found_at
 from spiritlm_pl.runtime.provenance import atomic_path
 
 AUDIO_LIST = ".audio.json"
@@ -54,8 +55,9 @@ def check_corpus(folder: str | Path, source: str, arguments: Mapping[str, Any], 
         ValueError: if the path is no folder; if a setting differs, or word times of `spiritlm align` would be lost,
             without `overwrite`.
     """
-    if Path(folder).exists() and not Path(folder).is_dir():
-        raise ValueError(f"out must be a folder, but {folder} is a file")
+    place = next((one for one in (Path(folder), *Path(folder).parents) if one.exists()), Path())
+    if not place.is_dir():
+        raise ValueError(f"out must be a folder, but {found_at(place)}")
     info = None if overwrite else read_info(folder)
     if info is not None:
         lost = aligned_later(folder)
