@@ -63,7 +63,7 @@ class UnitCorpus(Sequence[UnitUtterance]):
         """Return the message for a split that is not there; other splits are only there once all of them are."""
         there = [other for other in SPLITS if (self.folder.parent / other / MANIFEST).is_file()]
         if not there:
-            return f"units must be a finished tokenised corpus, but {path} is missing"
+            return f"units must be a finished tokenised corpus, but {path} is not there"
         remedy = (
             f": prepare the corpus with a larger --{split}-fraction, and tokenise it" if split in SPLITS[1:] else ""
         )

@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 from spiritlm_pl.data.blocks import token_dtype
 from spiritlm_pl.preferences.pairs import Pair, Pairs
 from spiritlm_pl.runtime.checksums import json_object, values_of
+from spiritlm_pl.runtime.found import lacks
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -140,7 +141,7 @@ def read_manifest(folder: str | Path) -> PreferenceManifest:
     path = Path(folder) / MANIFEST
     if not path.is_file():
         raise FileNotFoundError(
-            f"folder of preferences must hold {MANIFEST} (made by spiritlm prepare preferences), but {folder} has none"
+            f"folder of preferences must hold {MANIFEST} (made by spiritlm prepare preferences), but {lacks(folder)}"
         )
     data = path.read_bytes()
     found = json_object(data, path)

@@ -9,6 +9,7 @@ from spiritlm_pl.reproduce.plan import Task
 from spiritlm_pl.reproduce.results import MERGED_FROM, RESULTS, Result, done_steps, read_result, result_path
 from spiritlm_pl.reproduce.work import CLAIMS
 from spiritlm_pl.runtime.claims import take
+from spiritlm_pl.runtime.found import lacks
 from spiritlm_pl.runtime.provenance import atomic_path
 
 
@@ -34,7 +35,7 @@ def merge(folder: Path, others: Iterable[str | Path], tasks: Sequence[Task]) -> 
 
 def _check(folder: Path, other: Path, tasks: Sequence[Task]) -> None:
     if not (other / RESULTS).is_dir():
-        raise ValueError(f"merge must name folders of this command, but {other} has no {RESULTS}")
+        raise ValueError(f"merge must name folders of this command with {RESULTS}, but {lacks(other)}")
     check_same_settings(folder, other)
     runs = [(read_result(other, task.name), task) for task in tasks if task.condition is not None]
     there = [(result, task) for result, task in runs if result]

@@ -16,6 +16,7 @@ from spiritlm_pl.reproduce.results import RESULTS
 from spiritlm_pl.reproduce.work import LOGS, Workers
 from spiritlm_pl.runtime.checksums import values_of
 from spiritlm_pl.runtime.devices import limited_cores, num_cores
+from spiritlm_pl.runtime.found import lacks
 from spiritlm_pl.runtime.limits import check_budget
 
 DEFAULTS = (2000, 1.0)  # stories, budget
@@ -66,7 +67,7 @@ def reproduce(
         raise ValueError(f"only must be numbers of findings ({', '.join(map(str, known))}), but is {only}")
     folder, console, start = Path(out), Console(), time.monotonic()
     if report_only and not (merge or quickstart or (folder / SETTINGS_FILE).is_file()):
-        raise ValueError(f"out must be a folder that this command has made, but {out} has no {SETTINGS_FILE}")
+        raise ValueError(f"out must be a folder that this command has made, with {SETTINGS_FILE}, but {lacks(out)}")
     if quickstart is not None:
         for name in needed_tokenizers(_conditions(chosen)):
             if has_tokenizer(Path(quickstart), name):

@@ -149,7 +149,7 @@ def test_bad_input_is_named(units: Path, tmp_path: Path) -> None:
     for options, error, message in (
         ({"units": [str(units), str(other)]}, ValueError, "units must come from one tokenizer"),
         ({"units": []}, ValueError, "units must name at least one"),
-        ({"units": [str(tmp_path / "none")]}, FileNotFoundError, "none/train/manifest.json is missing"),
+        ({"units": [str(tmp_path / "none")]}, FileNotFoundError, "none/train/manifest.json is not there"),
         ({"units": [str(units), str(units)]}, ValueError, "units must name every corpus once, but .* is named twice"),
         (
             {"units": [str(tmp_path / "none")], "splits": ("validation",)},

@@ -159,7 +159,7 @@ def test_the_hash_of_the_tokenizer_is_a_text(units: Path) -> None:
 
 def test_an_unfinished_corpus(tmp_path: Path) -> None:
     write_part(tmp_path / "train", 0, [utterance("a")], "print")
-    with pytest.raises(FileNotFoundError, match="manifest.json is missing"):
+    with pytest.raises(FileNotFoundError, match="manifest.json is not there"):
         UnitCorpus(tmp_path)
     with pytest.raises(FileNotFoundError, match="part-00001.parquet"):
         finish_folder(

@@ -294,7 +294,7 @@ def test_findings_without_their_tokenizer_are_left_out(tmp_path: Path, capsys: p
         reproduce(str(tmp_path / "out"), seeds=0)
     with pytest.raises(ValueError, match="model/speech_tokenizer"):
         reproduce(str(tmp_path / "new"))
-    with pytest.raises(ValueError, match="out must be a folder that this command has made, but .*new has no settings"):
+    with pytest.raises(ValueError, match="out must be a folder .* with settings.json, but .*new is not there"):
         reproduce(str(tmp_path / "new"), report_only=True)
 
 

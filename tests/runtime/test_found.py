@@ -8,7 +8,11 @@ import pytest
 from spiritlm_pl.runtime.found import check_folder, found_at, lacks
 
 ROOT = Path(__file__).parents[2]
-OTHER_WORDS = re.compile(r"but \{[^{}]+\} (does not exist|cannot be found|was not found|is not found)")
+# A list of checksums or a manifest may name what is missing; what the user names is not there.
+OTHER_WORDS = re.compile(
+    r"but \{[^{}()]+\} (does not exist|cannot be found|was not found|is not found|is missing)"
+    r"|without \{[^{}]+\}, which is|else f\"\{[^{}]+\} is missing"
+)
 
 
 def test_what_is_at_a_path(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_commands_say_what_is_wrong_in_one_line(
     build = ["build-blocks", f"[{url}]", "tokenizer", "s3://b/x"]
     assert "OUT must be a local folder, but is s3://b/x instead" in failing(build, capsys)
     learn = ["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units"]
-    assert f"{s3.url}/none/train/manifest.json is missing" in failing([*learn, f"[{s3.url}/none]"], capsys)
+    assert f"{s3.url}/none/train/manifest.json is not there" in failing([*learn, f"[{s3.url}/none]"], capsys)
     s3.faults(forbidden=99)
     assert f"{url}/train/manifest.json must be readable, but the store" in failing([*learn, f"[{url}]"], capsys)
 

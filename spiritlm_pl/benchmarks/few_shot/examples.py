@@ -11,6 +11,7 @@ from spiritlm_pl.benchmarks.readers.word_cuts import cached_part
 from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.audio import SAMPLE_RATE, AudioError, load_waveform
 from spiritlm_pl.corpora.decoding import declared_seconds
+from spiritlm_pl.runtime.found import found_at
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,7 @@ class Example:
         if whole and len(cut.recording.channel_ids or [0]) == 1:
             return source
         if not source.is_file():
-            raise AudioError(f"audio file must exist, but {source} is missing")
+            raise AudioError(f"audio file must exist, but {found_at(source)}")
         part = f"{cut.start:.4f} {cut.duration:.4f} {cut.channel}"
         return cached_part(source, part, cache, lambda: (load_waveform(cut), SAMPLE_RATE))
 

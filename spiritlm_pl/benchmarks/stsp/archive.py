@@ -11,6 +11,7 @@ from spiritlm_pl.benchmarks.stsp.labels import LabelMap
 from spiritlm_pl.benchmarks.stsp.samples import Collection, Sample, Shot, is_there
 from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.generation.types import Piece, Speech, Text
+from spiritlm_pl.runtime.found import found_at
 
 INNER = (".", "stsp_data", "data/stsp_data", "stsp/data/stsp_data")
 SPLITS = ("train", "dev", "test")
@@ -119,7 +120,7 @@ def read_shots(root: Path, direction: Direction, names: LabelMap) -> tuple[list[
     """
     file = root / "manifest" / FEW_SHOT / f"{direction.file}.jsonl"
     if not file.is_file():
-        raise ValueError(f"shots must be 0 without {file}, which is missing")
+        raise ValueError(f"shots must be 0, as {found_at(file)}")
     found: list[Shot] = []
     lost: list[str] = []
     by_sentiment = LabelMap("sentiment", names.own if names.kind == "sentiment" else {})

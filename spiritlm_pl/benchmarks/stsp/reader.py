@@ -16,6 +16,7 @@ from spiritlm_pl.benchmarks.stsp.samples import Collection, Sample, check_shots,
 from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.manifest import INFO_FILE
 from spiritlm_pl.generation.types import Piece, Speech, Text
+from spiritlm_pl.runtime.found import found_at
 from spiritlm_pl.storage.user_cache import cache_folder
 
 
@@ -116,7 +117,7 @@ class SentimentReader:
         side = self.direction.answer
         default = None if found.judges is None else found.judges / f"{side}_classifier"
         if path is None and (default is None or not default.is_dir()):
-            lacking = "this layout brings none" if default is None else f"{default} is missing"
+            lacking = "this layout brings none" if default is None else found_at(default)
             raise ValueError(f"{side}_judge must be given, as {lacking}: --options '{{{side}_judge: FOLDER}}'")
         return find_judge(path or str(default), side)
 

@@ -7,6 +7,7 @@ from spiritlm_pl.contracts.skipped import Skipped
 from spiritlm_pl.corpora.files import read_text
 from spiritlm_pl.corpora.ingest import Utterance
 from spiritlm_pl.corpora.overlaps import MAX_OVERLAP, without_disturbed
+from spiritlm_pl.runtime.found import lacks
 
 RECORDINGS_FILE = "wav.scp"
 
@@ -79,7 +80,7 @@ def read_kaldi(
 def _mapping(path: Path) -> dict[str, str]:
     """Read a file as a mapping from the first word of each line to the rest of the line."""
     if not path.is_file():
-        raise FileNotFoundError(f"Kaldi folder must have {path.name}, but {path} is missing instead")
+        raise FileNotFoundError(f"Kaldi folder must have {path.name}, but {lacks(path.parent)}")
     found: dict[str, str] = {}
     try:
         lines = read_text(path).split("\n")  # not splitlines: transcripts may hold other line separators
