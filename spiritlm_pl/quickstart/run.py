@@ -11,10 +11,10 @@ from rich.console import Console
 from spiritlm_pl.quickstart.changes import changes_line, check_own
 from spiritlm_pl.quickstart.plan import Variant, quickstart_stages, variables
 from spiritlm_pl.quickstart.runner import Runner
+from spiritlm_pl.quickstart.size import check_size, too_small_line
 from spiritlm_pl.quickstart.stage import LOGS, ROOT
 from spiritlm_pl.runtime.claims import only_writer
 from spiritlm_pl.runtime.devices import limited_cores, num_cores
-from spiritlm_pl.runtime.limits import check_budget
 
 DEFAULT_STORIES = 2500
 TO_READ = 5.0  # seconds at a terminal before results are replaced
@@ -47,17 +47,15 @@ def quickstart(
         budget: factor that all numbers of training steps are multiplied by; 0.3 is faster and learns less. With far
             fewer steps or stories (--budget 0.05 --stories 150) the units may collapse: few of them, or one, stand for
             everything. Then figures and samples mean little, which the end of the command and the report say; with
-            one unit no story can be cut, and the command ends with an error.
-        stories: number of spoken stories, for training and test.
+            one unit no story can be cut, and the command ends with an error that says so.
+        stories: number of spoken stories, for training and test; at least 30.
         cores: number of processor cores to use; all if left out.
 
     Raises:
         ValueError: if an argument is out of range, another command has replaced a result, or another process writes to
             ./quickstart.
     """
-    check_budget(budget)
-    if stories < 20:
-        raise ValueError(f"stories must be at least 20, but is {stories} instead")
+    check_size(budget, stories)
     if cores is not None and cores < 1:
         raise ValueError(f"cores must be at least 1, but is {cores} instead")
     with only_writer(ROOT, str(ROOT)), limited_cores(cores):
@@ -80,7 +78,11 @@ def _quickstart(variant: Variant, source: str, budget: float, stories: int) -> N
             console.print(f"Starting in {TO_READ:.0f} s; Ctrl-C before that keeps them.")
             _wait(TO_READ)
     earlier = sum(runner.seconds.values()) / 60
-    runner.run(console)
+    try:
+        runner.run(console)
+    except ChildProcessError as error:
+        told = too_small_line(variant, budget, stories)
+        raise ChildProcessError(f"{error}\n{told}" if told else str(error)) from None
     from spiritlm_pl.quickstart.expressive_report import write_expressive_report  # once the first stages do not wait
     from spiritlm_pl.quickstart.report import collapse_line, ending_line, rich_table, write_report
 

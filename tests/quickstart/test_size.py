@@ -1,0 +1,83 @@
+"""What is too small for a quickstart is told with the name of its option: before it begins, or when a stage fails."""
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spiritlm_pl.cli.prepare.synthetic import stories as prepare_stories
+from spiritlm_pl.corpora.splitting import assign_splits
+from spiritlm_pl.data.corpus_store import finish_folder, write_part
+from spiritlm_pl.data.utterances import UnitUtterance
+from spiritlm_pl.quickstart import run
+from spiritlm_pl.quickstart.plan import Variant
+from spiritlm_pl.quickstart.run import quickstart
+from spiritlm_pl.quickstart.size import LEAST_STORIES, too_small_line
+from spiritlm_pl.streams import SpeechLayout
+
+
+def test_two_stories_are_kept_for_validation() -> None:
+    fractions = inspect.signature(prepare_stories).parameters
+    validation, test = (fractions[f"{name}_fraction"].default for name in ("validation", "test"))
+    kept = [[*assign_splits(range(count), validation, test, 0).values()].count("validation") for count in range(1, 200)]
+    assert [count >= 2 for count in kept] == [count >= LEAST_STORIES for count in range(1, 200)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"stories": 29},
+            "^stories must be at least 30, so that two of them are kept for validation, but is 29 instead",
+        ),
+        ({"budget": 0.0}, "^budget must be above 0 and at most .*, but is 0 instead"),
+    ],
+)
+@pytest.mark.parametrize("variant", ["base", "expressive"])
+def test_what_is_too_small_is_refused_before_anything_is_written(
+    variant: Variant, options: dict[str, float], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        quickstart(variant, "synthetic", **options)  # type: ignore[arg-type]
+    assert not [*tmp_path.iterdir()]
+
+
+def units_of(folder: Path, used: int) -> None:
+    """Write the units of held-out stories, of which so many of 100 occur."""
+    units = np.arange(used, dtype=np.uint16)
+    starts = np.arange(used, dtype=np.uint32)
+    story = UnitUtterance(
+        id="a", text="a", duration=used / 25, words=(), units=units, unit_starts=starts, num_frames=used
+    )
+    write_part(folder / "validation", 0, [story], "test")
+    layout = SpeechLayout.spirit_lm(num_units=100, frame_rate=25.0)
+    finish_folder(folder / "validation", ["test"], layout=layout, provenance={})
+
+
+@pytest.mark.parametrize(("variant", "units"), [("base", "units"), ("expressive", "units_expressive")])
+def test_a_stage_that_fails_over_collapsed_units_says_so(
+    variant: Variant, units: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def failing(*_: object) -> None:
+        raise ChildProcessError("stage 'lm' failed (exit 2)")
+
+    monkeypatch.setattr(run.Runner, "run", failing)
+
+    def told() -> str:
+        with pytest.raises(ChildProcessError) as caught:
+            quickstart(variant, "synthetic", 0.02, 100)
+        return str(caught.value)
+
+    assert told() == "stage 'lm' failed (exit 2)"  # there are no units yet
+    units_of(tmp_path / "quickstart" / units / "stories", 1)
+    assert told() == (
+        "stage 'lm' failed (exit 2)\n"
+        "budget and stories must be large enough for units that tell sounds apart, but with --budget 0.02 "
+        "--stories 100 only 1 of 100 units occur in the stories kept for validation: give more of either"
+    )
+    units_of(tmp_path / "quickstart" / units / "stories", 60)
+    assert too_small_line(variant, 0.02, 100) == ""
