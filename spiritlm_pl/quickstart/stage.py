@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -183,8 +184,11 @@ def _marks(path: str, files: Iterable[str]) -> dict[str, str | None]:
 
 def _mark(file: Path, whole: bool) -> str | None:
     """Return a hash of a file, or else its size; None where it is missing, or one that it lists."""
-    if not file.is_file() or (file.name == CHECKSUMS and not all(one.is_file() for one in listed(file.parent))):
+    if not file.is_file():
         return None
+    with suppress(ValueError):  # of a list that was damaged, which is another one than before
+        if file.name == CHECKSUMS and not all(one.is_file() for one in listed(file.parent)):
+            return None
     return hashlib.sha256(file.read_bytes()).hexdigest() if whole else f"{file.stat().st_size} bytes"
 
 

@@ -214,6 +214,10 @@ def test_a_result_that_another_command_has_replaced_is_told_and_left_alone(
     )
     with pytest.raises(ValueError, match=told):
         check_own(stages, keys)
+    Path("quickstart/lm", CHECKSUMS).write_text("damaged")
+    with pytest.raises(ValueError, match=told):
+        check_own(stages, keys)
+    Path("quickstart/lm", CHECKSUMS).write_text(f"{sha256(b'another network').hexdigest()}  model.safetensors\n")
     check_own(stages, dict.fromkeys(keys, "that of another budget"))  # of which a line tells that all is replaced
     Path("quickstart/lm", "model.safetensors").unlink()
     check_own(stages, keys)
