@@ -116,8 +116,14 @@ def test_texts_without_a_document_of_the_splits_are_not_called_empty(units: Path
 
 def test_a_build_loads_its_tokenizer_once(units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
-    loaded, load = [], TextTokenizer.load
-    monkeypatch.setattr(TextTokenizer, "load", lambda path: (loaded.append(Path(path)), load(path))[1])
+    loaded: list[Path] = []
+    load = TextTokenizer.load
+
+    def counted(path: str | Path) -> TextTokenizer:
+        loaded.append(Path(path))
+        return load(path)
+
+    monkeypatch.setattr(TextTokenizer, "load", counted)
     build_blocks([str(units)], str(tmp_path / "tokenizer"), str(tmp_path / "out"))
     assert loaded.count(tmp_path / "tokenizer") == 1 and len(loaded) == 2  # the other is what later stages will load
 
