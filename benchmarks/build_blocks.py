@@ -33,7 +33,7 @@ SECONDS, WORDS, UNITS, FRAMES = 11.0, 32, 209, 275
 VOCABULARY, LEARNT_CHARACTERS = 32_000, 8_000_000  # of tokenizers, and of the texts that they are trained on
 LAYOUT = SpeechLayout.spirit_lm(num_units=501, frame_rate=25.0)
 BUILD = """
-import json, resource, sys, time
+import json, sys, time
 from spiritlm_pl.data.build_blocks import build_blocks
 warm, units, tokenizer, out, jobs, *text = sys.argv[1:]
 options = {"splits": ("train",), **({"num_jobs": int(jobs)} if int(jobs) else {})}
@@ -41,7 +41,8 @@ build_blocks([warm], tokenizer, out + "_warm", text[:1], **options)
 start, began = time.process_time(), time.perf_counter()
 made = build_blocks([units], tokenizer, out, text[1:], **options)
 seconds = {"cpu_seconds": time.process_time() - start, "seconds": time.perf_counter() - began}
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+# The peak that getrusage gives is at least that of the process which started this one.
+(peak,) = [int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")]
 tokens = sum(stream["text_tokens"] + stream["speech_tokens"] for stream in made.values())
 print(json.dumps(seconds | {"peak_mib": peak // 1024, "tokens": tokens}))
 """

@@ -152,7 +152,7 @@ def build_conversations(
     corpora = {split: with_split(units, split) for split in splits}
     layout = common_layout([corpus for members in corpora.values() for corpus in members]) if units else None
     vocabulary = block_vocabulary(layout, tokenizer, text_tokenizer, [*units], **vocabulary_options)
-    check_text_tokenizer(text_tokenizer, vocabulary)
+    check_text_tokenizer(text_tokenizer, vocabulary, text=tokenizer)
     _check_beside(Path(out), vocabulary)
     made: dict[str, Manifest] = {}
     sources = {

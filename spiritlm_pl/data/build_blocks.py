@@ -100,7 +100,7 @@ def build_blocks(
     )
     from spiritlm_pl.text_tokenizers.check import check_text_tokenizer  # imports transformers, which takes two seconds
 
-    check_text_tokenizer(text_tokenizer, vocabulary)
+    check_text_tokenizer(text_tokenizer, vocabulary, text=tokenizer)
     texts = open_sources(text, text_field, text_documents)
     settings = BuildSettings(
         text_tokenizer=text_tokenizer,
@@ -115,7 +115,7 @@ def build_blocks(
     with work.claimed():
         work.begin(plan.identity, partial(is_whole, work.folder))
         hashing = in_background(partial(_hashes, {} if work.rank else texts))
-        read = TaskReader(work.records, settings)
+        read = TaskReader(work.records, settings, tokenizer)
         records = work.shared(
             plan.tasks, lambda one: one.record(work.records), read, num_jobs, "reading", lambda one: one.size
         )

@@ -129,11 +129,13 @@ class TaskReader(OpensForItself):
     Args:
         folder: folder of runs and records.
         settings: settings of the build.
+        tokenizer: the text tokenizer of the settings, for this process; others load it themselves.
     """
 
-    def __init__(self, folder: Path, settings: BuildSettings) -> None:
+    def __init__(self, folder: Path, settings: BuildSettings, tokenizer: TextTokenizer) -> None:
         """Open nothing yet: each process has a reader of its own."""
         self.folder, self.settings = folder, settings
+        self._tokenizer = tokenizer  # in place of what the property loads; a copy in another process is without it
 
     def __call__(self, task: Task) -> dict[str, Any]:
         """Write the runs of a task and its record; return the record, at once if the task is complete already.

@@ -93,7 +93,7 @@ class SentencePiece(Backend):
         self.eos_id = _known(self.processor.eos_id())
         self.with_space = self.processor
         if not self.processor.normalize("a").startswith(SPACE):
-            self.with_space = sentencepiece.SentencePieceProcessor(model_proto=_with_dummy_prefix(model))
+            self.with_space = sentencepiece.SentencePieceProcessor(model_proto=_with_prefix(model, True))
         self.prefixes = self.with_space is self.processor
         self.words: dict[str, list[int]] = {}
 
@@ -102,6 +102,13 @@ class SentencePiece(Backend):
         """Ids that stand for what has no token of its own: the unknown token, and the bytes of characters."""
         pieces = {self.processor.id_to_piece(token): token for token in range(self.processor.vocab_size())}
         return unknown_ids(pieces, self.processor.unk_id())
+
+    @cached_property
+    def within_words(self) -> sentencepiece.SentencePieceProcessor:
+        """The model without a space before a text."""
+        if not self.prefixes:
+            return self.processor
+        return sentencepiece.SentencePieceProcessor(model_proto=_with_prefix(self.model, False))
 
     def encode(self, text: str, continuing: bool) -> list[int]:
         """Encode the words of a text."""
@@ -114,6 +121,11 @@ class SentencePiece(Backend):
     def encode_following(self, words: Sequence[str]) -> list[list[int]]:
         """Encode words that begin with no space, each as one that follows something; none of them is kept."""
         ids: list[list[int]] = self.with_space.encode(list(words), num_threads=1)
+        return ids
+
+    def encode_within(self, parts: Sequence[str]) -> list[list[int]]:
+        """Encode parts of words, each as one that has other characters of its word before it."""
+        ids: list[list[int]] = self.within_words.encode(list(parts), num_threads=1)
         return ids
 
     def _encode_word(self, word: str) -> list[int]:
@@ -273,12 +285,12 @@ def read_sentencepiece(path: Path) -> SentencePiece:
     return found
 
 
-def _with_dummy_prefix(model: bytes) -> bytes:
-    """Return a copy of a SentencePiece model that puts a space before a text."""
-    from sentencepiece import sentencepiece_model_pb2
+def _with_prefix(model: bytes, prefix: bool) -> bytes:
+    """Return a copy of a SentencePiece model that puts a space before a text, or does not."""
+    from spiritlm_pl.text_tokenizers.model_proto import ModelProto
 
-    proto: Any = sentencepiece_model_pb2.__dict__["ModelProto"].FromString(model)
-    proto.normalizer_spec.add_dummy_prefix = True
+    proto = ModelProto.FromString(model)
+    proto.normalizer_spec.add_dummy_prefix = prefix
     changed: bytes = proto.SerializeToString()
     return changed
 

@@ -16,7 +16,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from spiritlm_pl.runtime.model_description import CONFIG_FILE, DESCRIPTION_FILE
 from spiritlm_pl.text_tokenizers.backends import SPACE, SentencePiece
-from spiritlm_pl.text_tokenizers.fast_tokenizer import ModelProto, fast_tokenizer, user_defined
+from spiritlm_pl.text_tokenizers.fast_tokenizer import fast_tokenizer, user_defined
+from spiritlm_pl.text_tokenizers.model_proto import ModelProto
 from spiritlm_pl.text_tokenizers.tokenizer import PROBES, TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
@@ -32,7 +33,11 @@ print(json.dumps([[tokenizer.encode(string) for string in strings], [getattr(tok
 
 
 def check_text_tokenizer(
-    path: str | Path, vocabulary: Vocabulary, config: str | None = None, fingerprint: str | None = None
+    path: str | Path,
+    vocabulary: Vocabulary,
+    config: str | None = None,
+    fingerprint: str | None = None,
+    text: TextTokenizer | None = None,
 ) -> TextTokenizer:
     """Load a text tokenizer, and try to save and export it as later stages will.
 
@@ -41,13 +46,15 @@ def check_text_tokenizer(
         vocabulary: vocabulary of the model and its data.
         config: contents of the model's `config.json`; None for those of the tokenizer's folder, if it has this file.
         fingerprint: fingerprint of the tokenizer that the data was made with; None if it is not known.
+        text: the tokenizer of this path if it is loaded already, which takes long; None to load it.
 
     Raises:
         FileNotFoundError: if there is no tokenizer.
         ValueError: if it is another tokenizer than that of the vocabulary or the data, encodes a text differently than
             its words, or would give other ids once it is saved or exported.
     """
-    text = TextTokenizer.load_fitting(path, vocabulary, fingerprint)
+    text = text or TextTokenizer.load(path)
+    text.check_fits(path, vocabulary, fingerprint)
     _check_words(text, path)
     own = Path(path) / CONFIG_FILE
     if config is None and own.is_file():

@@ -10,19 +10,17 @@ import json
 import re
 from typing import Any
 
-from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE, Unigram
 from transformers import PreTrainedTokenizerFast
 
 from spiritlm_pl.text_tokenizers.backends import SPACE, HuggingFace, Published, SentencePiece
+from spiritlm_pl.text_tokenizers.model_proto import ModelProto, Piece
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 WHITESPACE = Regex(r"[\s\x1c-\x1f]+")  # white space as str.split defines it
 NEVER = -1e6  # score that keeps a control piece out of every text
-ModelProto: Any = sentencepiece_model_pb2.__dict__["ModelProto"]  # made on import, so that type checkers do not see it
-Piece = ModelProto.SentencePiece
 WRITTEN = (Piece.NORMAL, Piece.USER_DEFINED)  # types of pieces that a text is cut into
 
 

@@ -4,7 +4,7 @@ Shapes: D texts, W words of all of them, N tokens of all of them.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from spiritlm_pl.corpora.text_files.flat_texts import FlatTexts
-from spiritlm_pl.text_tokenizers.backends import PROBE, HuggingFace, Published
+from spiritlm_pl.text_tokenizers.backends import PROBE, HuggingFace, Published, SentencePiece
 from spiritlm_pl.text_tokenizers.cutting import (
     SPACE,
     SPACE_OF_BYTES,
@@ -24,8 +24,9 @@ from spiritlm_pl.text_tokenizers.cutting import (
 )
 from spiritlm_pl.text_tokenizers.joined_words import JoinedWords
 from spiritlm_pl.text_tokenizers.known_words import Encode, IdTable, KnownWords, id_dtype, strings_of
+from spiritlm_pl.text_tokenizers.piece_cuts import PieceCuts, piece_cuts
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
-from spiritlm_pl.text_tokenizers.words import Words, at_spaces, before_words, between_kinds
+from spiritlm_pl.text_tokenizers.words import Words, at_spaces, before_words, between_kinds, between_pieces
 
 Counts = npt.NDArray[np.uint32]
 Ids = npt.NDArray[np.unsignedinteger]
@@ -54,10 +55,14 @@ class FlatEncoder:
                 self._cut = partial(at_spaces, runs=runs, breaks=breaks, never=never, apart=backend.prefixes)
                 following = partial(self._joined, joined)
                 if kinds:
-                    within = partial(between_kinds, whole=backend.added)
-                    following = partial(self._in_parts, within, KnownWords(following, self._dtype))
-        elif not isinstance(backend, Published):
-            self._cut, following = partial(before_words, apart=not backend.prefixes), self._without_spaces
+                    known = KnownWords(following, self._dtype)
+                    following = partial(self._in_kinds, known, backend.added)
+        elif isinstance(backend, SentencePiece) and not isinstance(backend, Published):
+            self._cut, following = partial(before_words, apart=not backend.prefixes), self._following
+            if cuts := piece_cuts(backend.model):
+                within = KnownWords(partial(self._within, backend), self._dtype)
+                following = partial(self._in_pieces, cuts, within, KnownWords(following, self._dtype))
+            following = partial(self._without_spaces, following)
         self._beginnings, self._others = (KnownWords(way, self._dtype) for way in (self._one_by_one, following))
 
     @property
@@ -77,15 +82,25 @@ class FlatEncoder:
     def _one_by_one(self, words: pa.Array) -> IdTable:
         return IdTable.of(self.tokenizer.encode_batch(strings_of(words)), self._dtype)
 
-    def _without_spaces(self, words: pa.Array) -> IdTable:
-        return IdTable.of(self.tokenizer.encode_following([word.rstrip() for word in strings_of(words)]), self._dtype)
+    def _following(self, words: pa.Array) -> IdTable:
+        return IdTable.of(self.tokenizer.encode_following(strings_of(words)), self._dtype)
+
+    def _without_spaces(self, encode: Encode, words: pa.Array) -> IdTable:
+        return encode(FlatTexts.of(words).without_spaces().array())
 
     def _joined(self, joined: JoinedWords, words: pa.Array) -> IdTable:
         return joined.encode(words, self._dtype)
 
-    def _in_parts(self, cut: Callable[[FlatTexts, pa.Array], Words], known: KnownWords, words: pa.Array) -> IdTable:
+    def _within(self, backend: SentencePiece, parts: pa.Array) -> IdTable:
+        return IdTable.of(backend.encode_within(strings_of(parts)), self._dtype)
+
+    def _in_kinds(self, known: KnownWords, whole: Sequence[str], words: pa.Array) -> IdTable:
         flat = FlatTexts.of(words)
-        return _encoded(flat, cut(flat, words), known, known)
+        return _encoded(flat, between_kinds(flat, words, whole), known, known)
+
+    def _in_pieces(self, cuts: PieceCuts, others: KnownWords, beginnings: KnownWords, words: pa.Array) -> IdTable:
+        flat = FlatTexts.of(words)
+        return _encoded(flat, between_pieces(flat, cuts), others, beginnings)
 
 
 def _space_is_known(backend: HuggingFace) -> bool:
@@ -97,8 +112,7 @@ def _space_is_known(backend: HuggingFace) -> bool:
 
 def _encoded(texts: FlatTexts, words: Words, others: KnownWords, beginnings: KnownWords) -> IdTable:
     """Encode texts by the ids of their words."""
-    buffers = [None, pa.py_buffer(words.starts), pa.py_buffer(texts.data)]
-    strings = pa.Array.from_buffers(pa.large_binary(), len(words.starts) - 1, buffers).dictionary_encode()
+    strings = FlatTexts(texts.data, words.starts).array().dictionary_encode()
     different, indices = strings.dictionary, strings.indices.to_numpy()
     if len(words.beginnings):
         table, places = _with_beginnings(different, indices, words.beginnings, others, beginnings)

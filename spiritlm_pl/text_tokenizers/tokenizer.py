@@ -134,17 +134,25 @@ class TextTokenizer:
             ValueError: if the tokenizer is damaged, or is not that of the vocabulary or the data.
         """
         tokenizer = cls.load(path)
-        if tokenizer.vocab_size != vocabulary.num_text:
+        tokenizer.check_fits(path, vocabulary, fingerprint)
+        return tokenizer
+
+    def check_fits(self, path: str | Path, vocabulary: Vocabulary, fingerprint: str | None = None) -> None:
+        """Check that this tokenizer gives the text ids of a vocabulary; the arguments are those of `load_fitting`.
+
+        Raises:
+            ValueError: if it is not that of the vocabulary or the data.
+        """
+        if self.vocab_size != vocabulary.num_text:
             raise ValueError(
                 f"text_tokenizer must have the {vocabulary.num_text} text tokens of the vocabulary, but {path} has "
-                f"{tokenizer.vocab_size} instead"
+                f"{self.vocab_size} instead"
             )
-        if fingerprint not in (None, tokenizer.fingerprint):
+        if fingerprint not in (None, self.fingerprint):
             raise ValueError(
                 f"text_tokenizer must be the one that the blocks were built with, but {path} gives other ids for the "
                 "same texts"
             )
-        return tokenizer
 
     @property
     def library(self) -> str:

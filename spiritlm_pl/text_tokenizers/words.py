@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spiritlm_pl.corpora.text_files.flat_texts import LINE_BREAK, SPACE, Flags, FlatTexts
+from spiritlm_pl.text_tokenizers.piece_cuts import PieceCuts
 
 Integers = npt.NDArray[np.int64]
 LETTER, DIGIT, SIGN, WHITE, NOT_ASCII = range(5)
@@ -93,6 +94,20 @@ def between_kinds(texts: FlatTexts, words: pa.Array, whole: Sequence[str]) -> Wo
         held = pc.match_substring_regex(words, "|".join(map(re.escape, whole))).to_numpy(zero_copy_only=False)
         cut &= ~np.repeat(held, np.diff(texts.bounds))
     return _cut_at(texts, cut, apart=False)
+
+
+def between_pieces(texts: FlatTexts, cuts: PieceCuts) -> Words:
+    """Cut words where a SentencePiece model allows it; the first part of each has ids of its own.
+
+    Args:
+        texts: words without white space, each of which is cut.
+        cuts: where the model allows it.
+    """
+    data = texts.data
+    cut = np.zeros(len(data), dtype=bool)
+    cut[1:] = cuts.between[data[:-1], data[1:]]
+    cut &= np.repeat(~texts.marked(~cuts.plain[data]), np.diff(texts.bounds))
+    return _cut_at(texts, cut, apart=True)
 
 
 def _cut_at(texts: FlatTexts, cut: Flags, apart: bool) -> Words:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from spiritlm_pl.cli.main import run
 from spiritlm_pl.data.blocks import open_block, read_manifest
 from spiritlm_pl.data.build_blocks import FRESH, build_blocks
+from spiritlm_pl.data.build_tasks import BuildSettings, TaskReader
 from spiritlm_pl.data.utterances import speech_of_words
 from spiritlm_pl.runtime.checksums import CHECKSUMS
 from spiritlm_pl.runtime.claims import WRITER
@@ -109,6 +111,36 @@ def test_texts_without_a_document_of_the_splits_are_not_called_empty(units: Path
     arguments = [str(units)], str(tmp_path / "tokenizer"), str(tmp_path / "out"), [str(tmp_path / "a.txt")]
     found = build_blocks(*arguments, splits=("validation",), text_validation=0)
     assert found and all(name.startswith("validation/") for name in found)
+
+
+def test_a_build_loads_its_tokenizer_once(units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
+    loaded: list[Path] = []
+    load = TextTokenizer.load
+
+    def counted(path: str | Path) -> TextTokenizer:
+        loaded.append(Path(path))
+        return load(path)
+
+    monkeypatch.setattr(TextTokenizer, "load", counted)
+    build_blocks([str(units)], str(tmp_path / "tokenizer"), str(tmp_path / "out"))
+    assert loaded.count(tmp_path / "tokenizer") == 1 and len(loaded) == 2  # the other is what later stages will load
+
+
+def test_another_process_reads_the_tokenizer_itself(units: Path, tmp_path: Path) -> None:
+    run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
+    settings = BuildSettings(
+        text_tokenizer=str(tmp_path / "tokenizer"),
+        vocabulary=Vocabulary.spirit_lm(num_text=300, num_units=20),
+        splits=("train",),
+        transcripts=True,
+        text_validation=0,
+        seed=0,
+    )
+    reader = TaskReader(tmp_path, settings, TextTokenizer.load(settings.text_tokenizer))
+    copy = pickle.loads(pickle.dumps(reader))
+    assert reader.__dict__.keys() - copy.__dict__.keys() == {"_tokenizer"}
+    assert copy._tokenizer.fingerprint == reader._tokenizer.fingerprint
 
 
 def test_the_blocks_are_the_same_for_any_number_of_processes(

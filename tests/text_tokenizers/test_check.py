@@ -271,6 +271,16 @@ def test_pieces_over_spaces_and_added_tokens_that_move_are_refused(tmp_path):
         check_text_tokenizer(moved, Vocabulary(num_text=TextTokenizer.load(moved).vocab_size))
 
 
+def test_a_tokenizer_that_is_loaded_already_must_fit_as_well(tmp_path):
+    text = train_text_tokenizer(LINES)
+    size = text.vocab_size
+    assert check_text_tokenizer(tmp_path, Vocabulary.spirit_lm(num_text=size, **SIZES), text=text) is text
+    with pytest.raises(ValueError, match=f"must have the {size + 1} text tokens of the vocabulary, but .* has {size}"):
+        check_text_tokenizer(tmp_path, Vocabulary.spirit_lm(num_text=size + 1, **SIZES), text=text)
+    with pytest.raises(ValueError, match="must be the one that the blocks were built with"):
+        check_text_tokenizer(tmp_path, Vocabulary.spirit_lm(num_text=size, **SIZES), fingerprint="0", text=text)
+
+
 def test_a_model_type_whose_class_reads_other_ids_is_refused(tmp_path):
     text = train_text_tokenizer(LINES)
     text.save(tmp_path)

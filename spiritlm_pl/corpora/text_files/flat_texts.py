@@ -66,6 +66,11 @@ class FlatTexts:
         found = np.frombuffer(data, np.uint8)[bounds[0] : bounds[-1]] if data else np.zeros(0, np.uint8)
         return cls(found, bounds - bounds[0])
 
+    def array(self) -> pa.Array:
+        """Return the texts as large binary strings of Arrow, without a copy."""
+        buffers = [None, pa.py_buffer(self.bounds), pa.py_buffer(self.data)]
+        return pa.Array.from_buffers(pa.large_binary(), len(self), buffers)
+
     def __len__(self) -> int:
         """Return the number of texts."""
         return len(self.bounds) - 1
@@ -77,8 +82,12 @@ class FlatTexts:
 
     def having(self, byte: int) -> Flags:
         """Tell of each text whether it has an ASCII character (D,)."""
+        return self.marked(self.data == byte)
+
+    def marked(self, flags: Flags) -> Flags:
+        """Tell of each text whether one of its bytes is marked (D,), by the marks of all bytes (N,)."""
         found = np.zeros(len(self), dtype=bool)
-        found[np.searchsorted(self.bounds, np.flatnonzero(self.data == byte), side="right") - 1] = True
+        found[np.searchsorted(self.bounds, np.flatnonzero(flags), side="right") - 1] = True
         return found
 
     def edges(self) -> Flags:
@@ -98,12 +107,13 @@ class FlatTexts:
 
     def _with_others(self, found: Flags, characters: str) -> Flags:
         """Mark the bytes of the characters that have more than one byte, in place."""
-        if len(self.data) and self.data.max() >= 0x80:
-            encoded = [char.encode() for char in characters]
+        begins = np.flatnonzero(self.data >= 0xC2)  # of characters of more than one byte
+        if len(begins):
+            leads, encoded = self.data[begins], [char.encode() for char in characters]
             for length in (2, 3):
                 codes = sorted(int.from_bytes(code) for code in encoded if len(code) == length)
                 for lead in {code >> 8 * (length - 1) for code in codes}:
-                    places = np.flatnonzero(self.data == lead)
+                    places = begins[leads == lead]
                     code = np.zeros(len(places), dtype=np.int64)
                     for number in range(length):
                         code = (code << 8) + self.data[places + number]
@@ -111,6 +121,11 @@ class FlatTexts:
                     for number in range(length):
                         found[places + number] = True
         return found
+
+    def without_spaces(self) -> "FlatTexts":
+        """Return the texts without their white space."""
+        spaces = self.are_spaces()
+        return FlatTexts(self.data[~spaces], self.bounds - np.searchsorted(np.flatnonzero(spaces), self.bounds))
 
     def with_single_spaces(self) -> "FlatTexts":
         """Return the texts as `" ".join(text.split())` gives each of them."""

@@ -160,7 +160,7 @@ def _line_batches(piece: Piece, skipped: Skipped) -> Iterator[tuple[int, TextBat
 
 def _plain_lines(place: int, block: bytes) -> TextBatch | None:
     """Return the lines of a block; None if some may be too long, no UTF-8, or broken by a carriage return."""
-    if block.count(b"\r") != block.count(b"\r\n"):
+    if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):
         return None
     try:
         block.isascii() or block.decode()
