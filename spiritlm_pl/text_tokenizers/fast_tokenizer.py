@@ -15,13 +15,12 @@ from tokenizers.models import BPE, Unigram
 from transformers import PreTrainedTokenizerFast
 
 from spiritlm_pl.text_tokenizers.backends import SPACE, HuggingFace, Published, SentencePiece
-from spiritlm_pl.text_tokenizers.model_proto import ModelProto, Piece
+from spiritlm_pl.text_tokenizers.model_proto import WRITTEN, ModelProto, Piece
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Modality, Vocabulary
 
 WHITESPACE = Regex(r"[\s\x1c-\x1f]+")  # white space as str.split defines it
 NEVER = -1e6  # score that keeps a control piece out of every text
-WRITTEN = (Piece.NORMAL, Piece.USER_DEFINED)  # types of pieces that a text is cut into
 
 
 def fast_tokenizer(text: TextTokenizer, vocabulary: Vocabulary) -> PreTrainedTokenizerFast:

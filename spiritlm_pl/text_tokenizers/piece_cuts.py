@@ -6,7 +6,8 @@ that the ids of a word are those of what stands before this place and of what st
 
 - the model is of byte-pair encoding: a unigram model compares sums of scores over the whole word, which are rounded;
 - it has no unused pieces, which are taken apart as they were joined elsewhere in the word;
-- both characters are pieces, since several unknown ones in a row may become one token;
+- both characters are pieces that texts are cut into, and no control pieces, since several unknown characters in a row may
+  become one token;
 - the normalizer leaves the word and both parts as they are. Words are only cut if they consist of printable ASCII
   characters with which none of its rules begins that such characters alone could meet.
 """
@@ -17,7 +18,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from spiritlm_pl.text_tokenizers.model_proto import ModelProto, Piece
+from spiritlm_pl.text_tokenizers.model_proto import WRITTEN, ModelProto, Piece
 
 PRINTABLE = range(0x21, 0x7F)
 LABEL = 1 << 31 | 0xFF  # bits of a unit of a trie that say which byte leads to it
@@ -49,7 +50,7 @@ def piece_cuts(model: bytes) -> PieceCuts | None:
     bpe = proto.trainer_spec.model_type == proto.trainer_spec.BPE
     if not bpe or any(piece.type == Piece.UNUSED for piece in proto.pieces):
         return None
-    pieces = [piece.piece for piece in proto.pieces]
+    pieces = [piece.piece for piece in proto.pieces if piece.type in WRITTEN]
     known = np.zeros(256, dtype=bool)
     known[[ord(piece) for piece in pieces if len(piece) == 1 and ord(piece) in PRINTABLE]] = True
     between = known[:, None] & known[None, :]

@@ -41,6 +41,7 @@ def tokenizers(tmp_path_factory):
         "over signs": model_of(**OVER_SIGNS),
         "symbols": model_of(user_defined_symbols=["a.b", "->", "(c", "1)", ".."]),
         "unknown": model_of(byte_fallback=False, vocab_size=80),
+        "controls": model_of(byte_fallback=False, vocab_size=80, control_symbols=["@"], unk_piece="?"),
         "other case": model_of(normalization_rule_name="nmt_nfkc_cf"),
         "rules": model_of(normalization_rule_tsv=str(folder / "rules.tsv")),
         "whole unigram": model_of(model_type="unigram"),
@@ -56,7 +57,9 @@ def tokenizers(tmp_path_factory):
     return found
 
 
-WORD = st.lists(st.sampled_from([*"abcexCA19.-()',>< \t\u00e9\u0301\u4f60\u2581", *WORDS, "...", "ca", "->", "a.b"]))
+WORD = st.lists(
+    st.sampled_from([*"abcexCA19.-()',><?@ \t\u00e9\u0301\u4f60\u2581", *WORDS, "...", "ca", "->", "a.b", "?@", "@@"])
+)
 
 
 @settings(max_examples=300, deadline=None)
