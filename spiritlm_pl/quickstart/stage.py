@@ -75,7 +75,7 @@ class Stage:
         """Return a hash of the commands, their configurations with the parts that these name, and the parents' keys."""
         digest = hashlib.sha256(json.dumps(self.commands).encode())
         for name in self.configs:
-            digest.update(json.dumps(config_contents(name)).encode())
+            digest.update(json.dumps(config_contents(name), sort_keys=True, default=str).encode())
         for name in self.needs:
             digest.update(parents[name].encode())
         return digest.hexdigest()

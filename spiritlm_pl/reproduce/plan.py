@@ -1,4 +1,6 @@
-"""Plan of `spiritlm reproduce`: what is done once, and runs, each a condition with a seed, as `plan.yaml` has it."""
+"""Plan of `spiritlm reproduce`: what is done once, and runs, each a condition with a seed, as `plan.yaml` and
+`conditions.yaml` have it.
+"""
 
 import hashlib
 import json
@@ -49,6 +51,7 @@ class Task:
         threads: number of cores that the task computes on.
         condition: name of the condition of a run; None for shared work.
         seed: seed of a run; None for shared work.
+        programs: names of programs that it calls, which not every system has.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Task:
     threads: int = 1
     condition: str | None = None
     seed: int | None = None
+    programs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,12 @@ class Settings:
 
 @cache
 def plan_file() -> dict[str, Any]:
-    """Read the plan."""
-    text = (files("spiritlm_pl.reproduce") / "plan.yaml").read_text(encoding="utf-8")
-    plan: dict[str, Any] = yaml.safe_load(text)
-    return plan
+    """Read the plan, with its conditions."""
+    folder = files("spiritlm_pl.reproduce")
+    plan, conditions = (
+        yaml.safe_load((folder / name).read_text(encoding="utf-8")) for name in ("plan.yaml", "conditions.yaml")
+    )
+    return {**plan, "conditions": conditions}
 
 
 def all_tasks(settings: Settings, conditions: Iterable[str], seeds: int) -> list[Task]:
@@ -153,6 +159,7 @@ def _add_shared(tasks: dict[str, Task], settings: Settings, name: str) -> None:
         needs=tuple(described.get("needs", ())),
         makes=described["makes"],
         threads=described.get("threads", 1),
+        programs=tuple(described.get("programs", ())),
     )
 
 
@@ -186,7 +193,8 @@ def _steps(
 def _key(words: tuple[str, ...], before: list[str]) -> str:
     configs = [word.partition("=")[2] for word in words if word.startswith("--config=")]
     contents = [values for name in configs for values in config_contents(name)]
-    return hashlib.sha256(json.dumps([words, contents, before], sort_keys=True).encode()).hexdigest()
+    values = json.dumps([words, contents, before], sort_keys=True, default=str)  # dates have no form of their own
+    return hashlib.sha256(values.encode()).hexdigest()
 
 
 def _key_of(task: Task) -> str:
@@ -196,16 +204,7 @@ def _key_of(task: Task) -> str:
 
 def needed_tokenizers(conditions: Iterable[str]) -> list[str]:
     """Return the names of the speech tokenizers that runs of some conditions need."""
-    return _needed(conditions, "tokenizers")
-
-
-def needed_programs(conditions: Iterable[str]) -> list[str]:
-    """Return the names of the programs that runs of some conditions call, which not every system has."""
-    return _needed(conditions, "programs")
-
-
-def _needed(conditions: Iterable[str], kind: str) -> list[str]:
     blank = Settings(0, 1.0, dict.fromkeys(plan_file()["tokenizers"], ""))
     tasks = all_tasks(blank, conditions, 1)
     shared = [plan_file()["shared"][task.name] for task in tasks if task.condition is None]
-    return list(dict.fromkeys(name for one in shared for name in one.get(kind, ())))
+    return list(dict.fromkeys(name for one in shared for name in one.get("tokenizers", ())))

@@ -1,6 +1,5 @@
 """`spiritlm reproduce`: the paper's findings in miniature, with several seeds."""
 
-import shutil
 import time
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from rich.table import Table
 from spiritlm_pl.reproduce.findings import findings_file
 from spiritlm_pl.reproduce.folder import SETTINGS_FILE, TOKENIZERS, copy_tokenizer, has_tokenizer, shared_settings
 from spiritlm_pl.reproduce.merge import merge as merge_results
-from spiritlm_pl.reproduce.plan import all_tasks, needed_programs, needed_tokenizers, plan_file
+from spiritlm_pl.reproduce.plan import all_tasks, needed_tokenizers, plan_file
 from spiritlm_pl.reproduce.report import build_report, cell, is_run, not_run, write_report
 from spiritlm_pl.reproduce.results import RESULTS
 from spiritlm_pl.reproduce.work import LOGS, Workers
@@ -83,8 +82,6 @@ def reproduce(
             chosen.remove(number)
             searched = folder / TOKENIZERS if quickstart is None else quickstart
             console.print(f"Finding {number} is left out: there is no tokenizer {', '.join(lacking)} in {searched}.")
-    if not report_only:
-        chosen = _with_programs(chosen, only is not None, console)
     conditions = _conditions(chosen)
     tokenizers = needed_tokenizers(conditions)
     settings = shared_settings(folder, tokenizers, stories, budget, DEFAULTS)
@@ -95,6 +92,7 @@ def reproduce(
     if not report_only:
         with limited_cores(jobs):
             workers = Workers(folder, tasks, num_cores(), console)
+            _leave_out(workers, chosen, only is not None, console)
             console.print(
                 f"{len(workers.wanted)} of {len(tasks)} tasks are to be done in {folder}; logs in {folder / LOGS}."
             )
@@ -112,22 +110,19 @@ def reproduce(
         raise ChildProcessError(f"{len(failed)} tasks failed ({', '.join(sorted(failed))}); see {folder / LOGS}")
 
 
-def _with_programs(chosen: list[int], asked_for: bool, console: Console) -> list[int]:
-    """Leave out the findings whose programs are not installed, unless the user has asked for them.
+def _leave_out(workers: Workers, chosen: list[int], asked_for: bool, console: Console) -> None:
+    """Leave out runs whose programs are not installed, unless the user has asked for their findings.
 
     Raises:
-        ValueError: if one that was asked for cannot be run.
+        ValueError: if a finding that was asked for cannot be run.
     """
-    kept = []
-    for number in chosen:
-        lacking = ", ".join(name for name in needed_programs(_conditions([number])) if not shutil.which(name))
-        if lacking and asked_for:
-            raise ValueError(f"only must be findings that can be run here, but {number} needs {lacking}")
-        if lacking:
-            console.print(f"Finding {number} is left out: it needs {lacking}, which is not installed.")
-        else:
-            kept.append(number)
-    return kept
+    for program, names in workers.leave_out_unable().items():
+        conditions = {workers.tasks[name].condition for name in names}
+        numbers = [number for number in chosen if conditions.intersection(_conditions([number]))]
+        told = f"finding {', '.join(map(str, numbers))} needs {program}, which is not installed"
+        if asked_for:
+            raise ValueError(f"only must be findings that can be run here, but {told}")
+        console.print(f"{len(names)} tasks are left out: {told}.")
 
 
 def _conditions(chosen: list[int]) -> list[str]:
@@ -145,7 +140,7 @@ def _check(seeds: int, stories: int | None, budget: float | None, jobs: int | No
 
 def _table(found: dict[str, dict[str, object]]) -> Table:
     """Return the main statements of all findings as a table for a terminal."""
-    table = Table(title="Findings in small (held-out stories)", title_justify="left")
+    table = Table(title="Findings in small (held-out data)", title_justify="left")
     for name in ("finding", "statement", "difference, points", "verdict"):
         table.add_column(name)
     for number, one in found.items():

@@ -6,6 +6,7 @@ runs its commands in a process of their own, with the folder as working director
 
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -59,6 +60,21 @@ class Workers:
             if task.name in wanted:
                 wanted |= {name for name in task.needs if not self._is_here(self.tasks[name])}
         return [task.name for task in tasks if task.name in wanted]
+
+    def leave_out_unable(self) -> dict[str, set[str]]:
+        """Leave out what is to be done, but calls a program that is not installed, with all that needs it.
+
+        Returns:
+            Names of the tasks that are left out, by the program that they lack.
+        """
+        lacking: dict[str, set[str]] = {}
+        for name in self.wanted:
+            task = self.tasks[name]
+            missing = {program for program in task.programs if not shutil.which(program)}
+            for program in missing | {one for one, names in lacking.items() if names & set(task.needs)}:
+                lacking.setdefault(program, set()).add(name)
+        self.wanted = [name for name in self.wanted if not any(name in names for names in lacking.values())]
+        return lacking
 
     def _is_done(self, task: Task) -> bool:
         return is_complete(read_result(self.folder, task.name), task)

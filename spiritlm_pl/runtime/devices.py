@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
 
 CORES = "SPIRITLM_CORES"  # an environment variable, which worker processes inherit
+THREADS = ("OMP_NUM_THREADS", "RAYON_NUM_THREADS")  # those of torch and numpy, and of tokenizers
 
 
 def check_device(device: "str | torch.device") -> "torch.device":
@@ -46,27 +47,33 @@ def num_cores() -> int:
 
 @contextmanager
 def limited_cores(cores: int | None) -> Iterator[None]:
-    """Use at most so many cores inside, in this process and in those that it starts; None changes nothing."""
-    before = os.environ.get(CORES)
+    """Use at most so many cores inside, in this process and in those that it starts; None changes nothing.
+
+    Numbers of threads that libraries read when they begin are lowered in the environment, for the processes that come.
+    """
+    before = {name: os.environ.get(name) for name in (CORES, *THREADS)}
     if cores is not None:
         os.environ[CORES] = str(cores)
+        for name in THREADS:
+            given = before[name] or ""
+            os.environ[name] = str(min(cores, int(given)) if given.isdecimal() and int(given) else cores)
     try:
         yield
     finally:
-        if before is not None:
-            os.environ[CORES] = before
-        elif cores is not None:
-            del os.environ[CORES]
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ.update({} if value is None else {name: value})
 
 
 def limit_threads() -> None:
     """Let libraries that have not begun yet compute with `num_cores()` threads, where they would count more cores.
 
-    They go by the environment variable `OMP_NUM_THREADS`; a value that is set already is left.
+    Values that are set already are left.
     """
     cores = num_cores()
     if cores < _allowed():
-        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+        for name in THREADS:
+            os.environ.setdefault(name, str(cores))
 
 
 def _allowed() -> int:

@@ -6,8 +6,8 @@ that the ids of a word are those of what stands before this place and of what st
 
 - the model is of byte-pair encoding: a unigram model compares sums of scores over the whole word, which are rounded;
 - it has no unused pieces, which are taken apart as they were joined elsewhere in the word;
-- both characters are pieces that texts are cut into, and no control pieces, since several unknown characters in a row may
-  become one token;
+- both characters are pieces that texts are cut into, and not control pieces, since several unknown characters in a row
+  may become one token;
 - the normalizer leaves the word and both parts as they are. Words are only cut if they consist of printable ASCII
   characters with which none of its rules begins that such characters alone could meet.
 """

@@ -1,5 +1,6 @@
 """Every run can be run: commands, configurations, needs; keys change with what a run depends on, and else not."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,9 +109,13 @@ def test_a_comment_in_a_configuration_changes_no_key_and_a_value_does(
     assert after["none-0"] != before["none-0"] and after["blocks"] == before["blocks"]
 
 
-def test_a_key_follows_the_parts_that_a_configuration_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_follows_the_parts_that_a_configuration_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = keys(tasks(conditions=("rate_25", "none"), seeds=1))
-    monkeypatch.setattr(plan, "config_contents", lambda name: [*configs.config_contents(name)][:1])
+    shutil.copytree(configs.config_folder(), tmp_path / "conf")
+    monkeypatch.setattr(configs, "config_folder", lambda: tmp_path / "conf")
+    assert keys(tasks(conditions=("rate_25", "none"), seeds=1)) == before
+    part = tmp_path / "conf/parts/model/hubert_tiny.yaml"
+    part.write_text(part.read_text().replace("num_layers: 4", "num_layers: 3"))
     after = keys(tasks(conditions=("rate_25", "none"), seeds=1))
     assert after["none-0"] == before["none-0"] and after["units_25hz"] != before["units_25hz"]
 

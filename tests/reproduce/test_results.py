@@ -301,25 +301,28 @@ def test_findings_without_their_tokenizer_are_left_out(tmp_path: Path, capsys: p
 def test_findings_whose_program_is_not_installed_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    begun: list[Task] = []
+    begun: list[str] = []
 
-    class Nothing:
-        """Takes the tasks, and does none of them."""
+    def run(workers: Workers) -> set[str]:
+        """Do nothing."""
+        begun[:] = workers.wanted
+        return set()
 
-        wanted = ()
-
-        def __init__(self, folder: Path, tasks: list[Task], jobs: int, console: object) -> None:
-            begun.extend(tasks)
-
-        def run(self) -> set[str]:
-            return set()
-
-    monkeypatch.setattr("spiritlm_pl.reproduce.run.Workers", Nothing)
+    monkeypatch.setattr(Workers, "run", run)
     monkeypatch.setattr(shutil, "which", lambda program: None)
-    source = quickstart(tmp_path / "quickstart", b"1")
-    reproduce(str(tmp_path / "out"), str(source), seeds=1)
-    assert "Finding 9 is left out: it needs apt-get" in " ".join(capsys.readouterr().out.split())
-    assert "none-0" in {task.name for task in begun} and not any(task.condition == "natural" for task in begun)
-    with pytest.raises(ValueError, match="only must be findings that can be run here, but 9 needs apt-get"):
-        reproduce(str(tmp_path / "out"), only=[1, 9])
-    reproduce(str(tmp_path / "out"), only=[9], report_only=True)  # of results that another machine has
+    source, out = quickstart(tmp_path / "quickstart", b"1"), tmp_path / "out"
+    reproduce(str(out), str(source), seeds=1)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "5 tasks are left out: finding 9 needs apt-get, which is not installed." in told
+    assert "none-0" in begun and not {"prompts", "natural-0", "natural_none-0"} & set(begun)
+    with pytest.raises(ValueError, match="only must be findings that can be run here, but finding 9 needs apt-get"):
+        reproduce(str(out), seeds=1, only=[1, 9])
+    found = {
+        task.name: task for task in all_tasks(shared_settings(out, ["hubert"], None, None, (0, 0.0)), ["natural"], 1)
+    }
+    prompts = found["prompts"]
+    (out / prompts.makes).mkdir(parents=True)  # by another machine, which has the program
+    for step in prompts.steps:
+        add_step(out, prompts, step, 1.0, step.command)
+    reproduce(str(out), seeds=1, only=[9])
+    assert "natural-0" in begun and "prompts" not in begun

@@ -80,9 +80,16 @@ def test_the_environment_may_ask_for_fewer_cores(monkeypatch: pytest.MonkeyPatch
     with limited_cores(None):
         assert num_cores() == 2
     for threads in ("", "5"):
-        monkeypatch.setenv("OMP_NUM_THREADS", threads) if threads else monkeypatch.delenv("OMP_NUM_THREADS", False)
+        for name in devices.THREADS:
+            monkeypatch.setenv(name, threads)
+            if not threads:
+                monkeypatch.delenv(name)
         devices.limit_threads()
-        assert os.environ["OMP_NUM_THREADS"] == (threads or "2")
+        assert {os.environ[name] for name in devices.THREADS} == {threads or "2"}
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with limited_cores(4):
+        assert [os.environ[name] for name in devices.THREADS] == ["3", "4"]
+    assert [os.environ[name] for name in devices.THREADS] == ["3", "5"]
     for wrong in ("0", "-1", "two", "1.5", "²"):
         monkeypatch.setenv("SPIRITLM_CORES", wrong)
         with pytest.raises(ValueError, match="SPIRITLM_CORES must be a whole number above 0, but is"):
