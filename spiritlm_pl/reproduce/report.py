@@ -189,7 +189,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
     ]
     if not rows:
         return
-    figure = Figure(figsize=(9, 1.2 + 0.3 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(9, 1.2 + 0.22 * len(rows)), layout="constrained")
     axes = figure.subplots()
     numbers = list(report["findings"])
     for place, (number, said) in enumerate(rows):
@@ -203,8 +203,8 @@ def draw(report: dict[str, Any], path: Path) -> None:
             axes.plot(beside, place, marker="D", color="black", fillstyle="none", ms=5, linestyle="")
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(rows)), [f"{number}  {said['text']}" for number, said in rows], fontsize=7)
-    axes.invert_yaxis()
-    axes.set_xlabel("difference in points, 95 % interval over seeds and items (diamonds: the paper's)", fontsize=8)
+    axes.set_ylim(len(rows) - 0.4, -0.6)  # the first row on top
+    axes.set_xlabel("difference in points, 95 % interval\nover seeds and items (diamonds: the paper's)", fontsize=8)
     figure.savefig(path, dpi=130)
 
 
