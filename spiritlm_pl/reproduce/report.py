@@ -226,7 +226,9 @@ def draw_layers(report: dict[str, Any], path: Path) -> None:
 
 
 def write_report(folder: Path, report: dict[str, Any]) -> list[Path]:
-    """Write report.json, report.md and the pictures; return the paths of those that there are."""
+    """Write report.json, report.md and the pictures in place of earlier ones; return the paths of what there is."""
+    for name in ("report.png", "report_layers.png"):
+        (folder / name).unlink(missing_ok=True)  # nothing is drawn where there is nothing to show
     for name, text in (("report.json", json.dumps(report, indent=1) + "\n"), ("report.md", markdown(report))):
         with atomic_path(folder / name) as path:
             path.write_text(text, encoding="utf-8")

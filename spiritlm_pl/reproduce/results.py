@@ -65,6 +65,12 @@ def is_complete(result: Result, task: Task) -> bool:
     return len(done_steps(result, task.steps)) == len(task.steps)
 
 
+def is_outdated(result: Result, task: Task) -> bool:
+    """Whether a result has a step of its task with other commands or configurations, so that it does not count."""
+    found = result.get("steps", {})
+    return any(step.name in found and found[step.name].get("key") != step.key for step in task.steps)
+
+
 def add_step(folder: Path, task: Task, step: Step, seconds: float, words: Iterable[str]) -> None:
     """Write what a step gave to the result of its task, beside those of the task's other steps with valid keys."""
     result = read_result(folder, task.name)

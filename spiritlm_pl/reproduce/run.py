@@ -11,7 +11,7 @@ from spiritlm_pl.reproduce.folder import SETTINGS_FILE, TOKENIZERS, copy_tokeniz
 from spiritlm_pl.reproduce.merge import merge as merge_results
 from spiritlm_pl.reproduce.plan import all_tasks, needed_tokenizers, plan_file
 from spiritlm_pl.reproduce.report import build_report, cell, is_run, not_run, write_report
-from spiritlm_pl.reproduce.results import RESULTS
+from spiritlm_pl.reproduce.results import RESULTS, is_outdated, read_result
 from spiritlm_pl.reproduce.work import LOGS, Workers
 from spiritlm_pl.runtime.checksums import values_of
 from spiritlm_pl.runtime.devices import limited_cores, num_cores
@@ -104,6 +104,8 @@ def reproduce(
     console.print(_table({number: one for number, one in report["findings"].items() if is_run(one)}))
     for line in not_run(report["findings"]):
         console.print(line, markup=False)
+    if outdated := sum(is_outdated(read_result(folder, task.name), task) for task in tasks):
+        console.print(f"{outdated} results are of other commands or configurations than this version's: not counted.")
     minutes = (time.monotonic() - start) / 60
     console.print(f"Done in {minutes:.1f} minutes: {', '.join(map(str, written))}", soft_wrap=True)
     if failed:

@@ -97,6 +97,10 @@ class TextTokenizer:
         if is_url(path):
             raise ValueError(f"text_tokenizer must be a local file or folder, but is {path} instead; download it first")
         path = Path(path)
+        if path.is_file() and path.suffix == ".json":
+            raise ValueError(
+                f"text_tokenizer must be a .model file or a folder, but is {path} instead; name its folder"
+            )
         for name in TOKENIZER_FILES if path.is_dir() else ():
             checked(path / name)
         model = path / MODEL_FILE if path.is_dir() else path

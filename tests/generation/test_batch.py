@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from spiritlm_pl.cli.batch.items import asked, audio_items, read_items
 from spiritlm_pl.cli.main import main
 from spiritlm_pl.generation import Speech, SpiritLM, Text
 from spiritlm_pl.generation.stream import speech_string
+from spiritlm_pl.runtime.claims import WRITER
+from spiritlm_pl.runtime.left_over import this_machine
 from spiritlm_pl.vocabulary import Vocabulary
 
 
@@ -292,6 +295,23 @@ def test_many_prompts_have_their_answers(run, model_folder, tmp_path):
     assert all(set(piece) == {"text"} for answer in lines["words"]["answers"] for piece in answer)
     for answer in lines["tokens"]["answers"]:
         assert all(soundfile.info(piece["audio"]).duration == piece["seconds"] for piece in answer)
+
+
+def test_audio_of_two_runs_does_not_mix(run, model_folder, tmp_path, monkeypatch, capsys):
+    other = {"host": "b", "machine": this_machine(), "process": os.getppid(), "since": 0}
+    (tmp_path / "spoken").mkdir()
+    (tmp_path / "spoken" / f"{WRITER}.1.json").write_text(json.dumps(other))
+    run("generate", "--jsonl", "-", "--output", "text", "--out", "spoken", lines=[{"prompt": "the"}])  # without audio
+    for name, options, line in (
+        ("generate", ("--jsonl", "-", "--output", "text", "--out"), {"prompt": "the", "output": "speech"}),
+        ("vocode", ("--audio",), {"tokens": "[Hu3][Hu4]"}),
+    ):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(line) + "\n"))
+        monkeypatch.setattr(sys, "argv", ["spiritlm", name, "--model", str(model_folder), *options, "spoken"])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        assert exit_.value.code == 2
+        assert "must be a folder that no other process writes to, but process" in capsys.readouterr().err
 
 
 def test_scripts_that_the_tokenizer_does_not_know_are_told_once(run):

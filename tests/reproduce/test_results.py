@@ -326,3 +326,18 @@ def test_findings_whose_program_is_not_installed_are_left_out(
         add_step(out, prompts, step, 1.0, step.command)
     reproduce(str(out), seeds=1, only=[9])
     assert "natural-0" in begun and "prompts" not in begun
+
+
+def test_a_report_tells_of_results_that_do_not_count_and_leaves_no_earlier_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reproduce(str(tmp_path / "out"), str(quickstart(tmp_path / "quickstart", b"1")), only=[1], report_only=True)
+    assert "not counted" not in capsys.readouterr().out
+    path = result_path(tmp_path / "out", "none-0")
+    path.parent.mkdir()
+    path.write_text(json.dumps({"name": "none-0", "steps": {"train": {"key": "of an earlier version", "figures": {}}}}))
+    (tmp_path / "out/report.png").write_bytes(b"of an earlier report")
+    reproduce(str(tmp_path / "out"), only=[1], report_only=True)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "1 results are of other commands or configurations than this version's: not counted." in told
+    assert "report.png" not in told and not (tmp_path / "out/report.png").exists()

@@ -21,6 +21,12 @@ def test_a_text_is_its_words(tmp_path: Path) -> None:
         assert loaded.encode(text) == tokenizer.encode(text)
 
 
+def test_the_json_of_a_tokenizer_leads_to_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"but is .*tokenizer\.json instead; name its folder"):
+        TextTokenizer.load(tmp_path / "tokenizer.json")
+
+
 def test_size_is_automatic_or_checked() -> None:
     largest = train_text_tokenizer(TEXTS).vocab_size
     assert 256 < largest < 1_000

@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from spiritlm_pl.cli.batch.items import Item, LinesWriter, asked, file_name, read_items, warn_of_unknown
 from spiritlm_pl.generation.prompt import unknown_characters
 from spiritlm_pl.generation.types import OUTPUT_MODALITIES, OutputModality, Text
+from spiritlm_pl.runtime.claims import only_writer
 
 NONE_LEFT = "no new tokens were left (--max-new-tokens)"
 
@@ -32,11 +34,14 @@ def generate_lines(
 
     Raises:
         FileNotFoundError: if the file is missing.
-        ValueError: if a line is not a JSON object; other errors in a line are written to its answer.
+        ValueError: if a line is not a JSON object, or another process writes to `out` or `audio`; others
+            are written to the answer of their line.
         SystemExit: with status 1 at the end, if a line could not be answered.
     """
-    with LinesWriter(out, [source], "lines") as writer:
+    with LinesWriter(out, [source], "lines") as writer, ExitStack() as claimed:
         items = writer.left(read_items([source]))
+        if any(item.get("output", output) == "speech" for item in items):
+            claimed.enter_context(only_writer(audio, "out"))
         all_reasons: list[str] = []
         unknown: dict[str, None] = {}  # characters, in their order
         for start in range(0, len(items), settings.batch_size):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from spiritlm_pl.cli.batch.items import MODEL, STANDARD, Item, LinesWriter, best_device, file_name, read_items
 from spiritlm_pl.interop.release.layout import Variant
+from spiritlm_pl.runtime.claims import only_writer
 
 if TYPE_CHECKING:
     from spiritlm_pl.generation.codec import SpeechCodec
@@ -58,7 +59,7 @@ def vocode(
         FileNotFoundError: if the model is missing.
     """
     sources = inputs or (STANDARD,)
-    with LinesWriter(out, sources) as writer:
+    with LinesWriter(out, sources) as writer, only_writer(audio, "audio"):
         items = writer.left(read_items(sources))
 
         from spiritlm_pl.corpora.audio import save_wav
