@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from spiritlm_pl.runtime.launch import is_restarted, launch_id, rank_and_size
+from spiritlm_pl.runtime.launch import is_restarted, launch_id, rank_and_size, restarts
 from spiritlm_pl.runtime.left_over import process_runs, remove_left_over, temporary_path, this_machine
 
 BEAT_EVERY = 15.0  # seconds
@@ -114,6 +114,7 @@ def take(folder: Path, name: str, known: bool = True) -> Claim | None:
         owner |= {
             "launch": launch_id(),
             "rank": rank_and_size()[0],
+            "restarts": restarts(),
             "folder": str(folder.resolve()),
             "file": temporary.stat().st_ino,
         }
@@ -283,7 +284,8 @@ def _has_ended(path: Path, told: dict[str, Any], known: bool) -> bool:
     Of processes on other machines, only one that this process was started again for is known to have ended.
     """
     if told.get("machine") != this_machine():
-        return is_restarted(str(told.get("launch")), told.get("rank", -1), str(told.get("host")))
+        earlier = told.get("restarts")  # which versions of before did not tell
+        return is_restarted(str(told.get("launch")), told.get("rank", -1), earlier if isinstance(earlier, int) else None)
     process = told.get("process", 0)
     return not process_runs(process) or (process == os.getpid() and not known) or _is_copy(path, told)
 
