@@ -234,6 +234,19 @@ class OtherLaunches:
         self._path, self._argument = path, argument
         self._seen: tuple[Path, float] | None = None
         self._since = 0.0
+        self._present: float | None = None  # when the claim of this launch was seen last
+
+    def ours(self) -> bool:
+        """Whether a process of this launch has the folder."""
+        held = newest(self._path, WRITER)
+        return held is not None and owner(held).get("launch") == launch_id()
+
+    def missing(self) -> float:
+        """Return the seconds since the claim of this launch was seen last; 0 while it is there or has never been."""
+        if self.ours():
+            self._present = time.monotonic()
+            return 0.0
+        return 0.0 if self._present is None else time.monotonic() - self._present
 
     def leave_it(self) -> bool:
         """Whether no process of another launch writes to the folder; False as long as this is not known.
@@ -295,8 +308,9 @@ def _has_ended(path: Path, told: dict[str, Any], known: bool) -> bool:
     Of processes on other machines, only one that this process was started again for is known to have ended.
     """
     if told.get("machine") != this_machine():
-        earlier = told.get("restarts")  # which versions of before did not tell
-        return is_restarted(str(told.get("launch")), told.get("rank", -1), earlier if isinstance(earlier, int) else None)
+        count = told.get("restarts")  # which versions of before did not tell
+        earlier = count if isinstance(count, int) else None
+        return is_restarted(str(told.get("launch")), told.get("rank", -1), earlier)
     process = told.get("process", 0)
     return not process_runs(process) or (process == os.getpid() and not known) or _is_copy(path, told)
 
