@@ -32,8 +32,19 @@ PART = 1_000
 SECONDS, WORDS, UNITS, FRAMES = 11.0, 32, 209, 275
 VOCABULARY, LEARNT_CHARACTERS = 32_000, 8_000_000  # of tokenizers, and of the texts that they are trained on
 LAYOUT = SpeechLayout.spirit_lm(num_units=501, frame_rate=25.0)
+PEAK = """
+import resource, sys
+from pathlib import Path
+
+def peak_kib():
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    # The second choice, since it is at least that of the process which started this one. On macOS it is in bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "darwin" else 1)
+"""
 BUILD = """
-import json, sys, time
+import json, time
 from spiritlm_pl.data.build_blocks import build_blocks
 warm, units, tokenizer, out, jobs, *text = sys.argv[1:]
 options = {"splits": ("train",), **({"num_jobs": int(jobs)} if int(jobs) else {})}
@@ -41,8 +52,7 @@ build_blocks([warm], tokenizer, out + "_warm", text[:1], **options)
 start, began = time.process_time(), time.perf_counter()
 made = build_blocks([units], tokenizer, out, text[1:], **options)
 seconds = {"cpu_seconds": time.process_time() - start, "seconds": time.perf_counter() - began}
-# The peak that getrusage gives is at least that of the process which started this one.
-(peak,) = [int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")]
+peak = peak_kib()
 tokens = sum(stream["text_tokens"] + stream["speech_tokens"] for stream in made.values())
 print(json.dumps(seconds | {"peak_mib": peak // 1024, "tokens": tokens}))
 """
@@ -96,7 +106,7 @@ def build(tree: Path, case: Case, folder: Path, jobs: int = 0) -> dict[str, floa
     """Build blocks in a new process with the package of a folder, and in `jobs` processes unless this is 0."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     arguments = [folder / "warm", case.units, case.tokenizer, folder / "out", jobs, *case.texts]
-    command = [sys.executable, "-c", BUILD, *map(str, arguments)]
+    command = [sys.executable, "-c", PEAK + BUILD, *map(str, arguments)]
     done = subprocess.run(command, cwd=tree, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -1,6 +1,7 @@
 """Callback that writes the trained network as a folder, which the next stage and `spiritlm generate` load."""
 
 import json
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import cast
@@ -13,7 +14,7 @@ from spiritlm_pl.callbacks.record_run import write_run_file
 from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.modules import ExportingModule
 from spiritlm_pl.runtime.checkpoint import METRICS_FILE
-from spiritlm_pl.runtime.claims import only_writer
+from spiritlm_pl.runtime.claims import WrittenByAnother, only_writer
 from spiritlm_pl.runtime.provenance import atomic_path
 
 
@@ -21,7 +22,7 @@ class ExportNetwork(Callback):
     """Callback that calls the module's `export` when a fit ends, even if the fit had no steps left to do.
 
     The run and its last metrics are also written to the folder. From the beginning of the fit to its end, no other fit
-    may export to it; rank zero claims it for all ranks.
+    may export to it; rank zero claims it for all ranks. A fit that has lost the folder to another one leaves it alone.
 
     Args:
         dirpath: folder to write; None for the folder `export` in the trainer's `default_root_dir`.
@@ -31,6 +32,7 @@ class ExportNetwork(Callback):
         """Keep the folder."""
         self.dirpath = dirpath
         self._claim: ExitStack | None = None
+        self._check: Callable[[], None] = lambda: None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check before training that the module can be exported, and tell if it will replace what is in the folder.
@@ -44,14 +46,29 @@ class ExportNetwork(Callback):
             check(str(self._folder(trainer)))
         if stage == "fit" and trainer.is_global_zero:
             claim = ExitStack()
-            claim.enter_context(only_writer(self._folder(trainer), f"dirpath of {type(self).__name__}", beside=True))
+            writer = only_writer(self._folder(trainer), f"dirpath of {type(self).__name__}", beside=True)
+            self._check = claim.enter_context(writer)
             self._claim = claim
         if stage == "fit" and (self._folder(trainer) / METRICS_FILE).is_file():
             rank_zero_info(f"{self._folder(trainer)} holds the network of an earlier training, which this one replaces")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Export the network; all ranks take part, since sharded weights have to be gathered."""
+        """Export the network; all ranks take part, since sharded weights have to be gathered.
+
+        Raises:
+            ValueError: on all ranks, before anything is written, if another fit has begun to export to the folder while
+                this one stood still.
+        """
         folder = self._folder(trainer)
+        lost = None
+        if trainer.is_global_zero:
+            try:
+                self._check()
+            except WrittenByAnother as error:
+                lost = str(error)
+        lost = trainer.strategy.broadcast(lost)  # before the others wait for rank zero in the gathering of weights
+        if lost is not None:
+            raise WrittenByAnother(lost)
         cast(ExportingModule, pl_module).export(str(folder))
         trainer.strategy.barrier("export")
         if trainer.is_global_zero:
@@ -69,7 +86,7 @@ class ExportNetwork(Callback):
             ValueError: if another fit has begun to export to it while this one stood still.
         """
         if self._claim is not None:
-            claim, self._claim = self._claim, None
+            claim, self._claim, self._check = self._claim, None, lambda: None
             claim.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

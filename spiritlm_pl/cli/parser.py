@@ -167,7 +167,7 @@ def run_command(function: Callable[..., None], parser: CommandParser, words: Seq
         raise
 
 
-def _alone(function: Callable[..., None], values: Mapping[str, Any]) -> AbstractContextManager[None]:
+def _alone(function: Callable[..., None], values: Mapping[str, Any]) -> AbstractContextManager[object]:
     """Return a context in which no other command writes to the folder that this one writes to."""
     name, new = getattr(function, WRITES, (None, False))
     return nullcontext() if name is None else only_writer(values[name], name, new=new)

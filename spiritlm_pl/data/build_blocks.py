@@ -112,7 +112,7 @@ def build_blocks(
     )
     plan = plan_build(settings, corpora, texts, tokenizer.fingerprint, block_tokens=block_tokens)
     work = Workplace(Path(out) / FRESH)
-    with work.claimed():
+    with work.claimed() as check:
         work.begin(plan.identity, partial(is_whole, work.folder))
         hashing = in_background(partial(_hashes, {} if work.rank else texts))
         read = TaskReader(work.records, settings, tokenizer)
@@ -141,6 +141,7 @@ def build_blocks(
             made[stream.name] = write_manifest(
                 work.folder / stream.name, stream.kind, vocabulary, chain.from_iterable(own), common | stream.sources
             )
+        check()
         work.finish()  # from here on, what is left after a kill is not taken for work to go on with
         with interrupts_held():  # so that all splits have one vocabulary
             replace_streams(Path(out), work.folder, splits)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from spiritlm_pl.runtime.claims import OtherLaunches, only_writer
+from spiritlm_pl.runtime.claims import DEAD_AFTER, OtherLaunches, WrittenByAnother, only_writer
 from spiritlm_pl.runtime.launch import launch_id, rank_and_size
 from spiritlm_pl.runtime.parallel import parallel_map
 from spiritlm_pl.runtime.provenance import atomic_path
@@ -54,17 +54,22 @@ class Workplace:
         self._earlier = set(self._failures())  # of an earlier job, perhaps, which the first process removes
 
     @contextmanager
-    def claimed(self) -> Iterator[None]:
+    def claimed(self) -> Iterator[Callable[[], None]]:
         """Let processes of no other launch into the folder above, and tell those of this one of an error.
 
         Where the first process is refused, it tells nobody of it: the others see the claim of the other launch.
 
+        Yields:
+            Function that raises the error in the first process if the folder is another launch's by now, to be called
+            before something is replaced.
+
         Raises:
             ValueError: if a process of another launch writes to the folder.
         """
-        with nullcontext() if self.rank else only_writer(self.folder.parent, self._argument):
+        writer = only_writer(self.folder.parent, self._argument)
+        with nullcontext(lambda: None) if self.rank else writer as check:
             try:
-                yield
+                yield check
             except BaseException as error:
                 self.fail(error)
                 raise
@@ -132,15 +137,17 @@ class Workplace:
     def fail(self, error: BaseException) -> None:
         """Tell the other processes of an error, so that none waits for this one.
 
-        A first process that begins late removes what it finds, so that it is told again for some time.
+        A first process that begins late removes what it finds, so that it is told again for some time. A process that
+        was refused since another launch has the folder leaves nothing in it, and tells its own once they have it.
         """
         if self.size == 1 or isinstance(error, ChildProcessError):  # which another process has told
             return
         end = time.monotonic() + TOLD_AGAIN if self.rank else 0.0
         told = {"process": self.name, "error": f"process {self.rank} has failed: {type(error).__name__}: {error}"}
         path = None
+        refused = isinstance(error, WrittenByAnother)
         while True:
-            if path is None or not path.is_file():
+            if (path is None or not path.is_file()) and (not refused or self._others.ours()):
                 path = self._talk / f"{FAILED}-{uuid4().hex}"  # a late process may count the old one as of before
                 with suppress(OSError), atomic_path(path) as temporary:
                     temporary.write_text(json.dumps(told), encoding="utf-8")
@@ -170,7 +177,8 @@ class Workplace:
 
     def _is_known(self) -> bool:
         """Whether the first process has seen this one, which says that it is there until then."""
-        if self._others.leave_it() and self._said("begin", self.rank) != self.name:
+        free = self._others.leave_it() and not self._others.missing()  # it may have ended, and its work is left alone
+        if free and self._said("begin", self.rank) != self.name:
             self._say("begin")
         return self._known().get(str(self.rank)) == self.name
 
@@ -224,6 +232,11 @@ class Workplace:
             time.sleep(POLL_SECONDS)
             if self.size > 1 and (told_by_other := self._failure()) is not None:
                 raise ChildProcessError(told_by_other)
+            if self.rank and self._others.missing() > DEAD_AFTER:
+                raise ChildProcessError(
+                    f"process {self.rank} has waited for a first process that has ended; of two launches that are "
+                    "known by the same id, one must have --rdzv-id or MASTER_PORT of its own"
+                )
             if time.monotonic() - told > TOLD_EVERY:
                 told = time.monotonic()
                 wanted = what if isinstance(what, str) else what()

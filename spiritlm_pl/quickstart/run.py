@@ -81,7 +81,7 @@ def _quickstart(variant: Variant, source: str, budget: float, stories: int) -> N
     try:
         runner.run(console)
     except ChildProcessError as error:
-        told = too_small_line(variant, budget, stories)
+        told = too_small_line(variant, runner.failed, budget, stories)
         raise ChildProcessError(f"{error}\n{told}" if told else str(error)) from None
     from spiritlm_pl.quickstart.expressive_report import write_expressive_report  # once the first stages do not wait
     from spiritlm_pl.quickstart.report import collapse_line, ending_line, rich_table, write_report

@@ -41,6 +41,9 @@ class Runner:
     Args:
         stages: stages in an order in which each comes after those it needs.
         cores: largest number of threads that compute at the same time.
+
+    Attributes:
+        failed: stage that has failed; None if none has.
     """
 
     def __init__(self, stages: list[Stage], cores: int) -> None:
@@ -52,6 +55,7 @@ class Runner:
         self.state: dict[str, str] = {}
         self.started: dict[str, float] = {}
         self.processes: dict[str, ForkServerProcess] = {}
+        self.failed: Stage | None = None
         for stage in stages:
             taken = stage.finished(self.keys[stage.name])
             self.state[stage.name] = "waiting" if taken is None else "kept"
@@ -128,6 +132,7 @@ class Runner:
             stage = next(stage for stage in self.stages if stage.name == name)
             self.processes.pop(name)
             if process.exitcode:
+                self.failed = stage
                 tail = "\n".join(stage.log.read_text(errors="replace", encoding="utf-8").splitlines()[-15:])
                 raise ChildProcessError(
                     f"stage {name!r} failed (exit {process.exitcode}); the end of {stage.log}:\n{tail}"

@@ -20,12 +20,12 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from spiritlm_pl.runtime.launch import is_restarted, launch_id, rank_and_size
+from spiritlm_pl.runtime.launch import is_restarted, launch_id, rank_and_size, restarts
 from spiritlm_pl.runtime.left_over import process_runs, remove_left_over, temporary_path, this_machine
 
 BEAT_EVERY = 15.0  # seconds
@@ -39,7 +39,11 @@ REFUSAL = "{rule} {owner} writes to {path}: wait for its end"
 
 GENERATION = re.compile(r"\.([0-9]+)\.json")
 
-_written_here: set[Path] = set()  # by commands of this process
+_written_here: dict[Path, Callable[[], None]] = {}  # by commands of this process, with the checks of their claims
+
+
+class WrittenByAnother(ValueError):
+    """What a user named is written by another process, or by one of another launch."""
 
 
 class Claim:
@@ -114,6 +118,7 @@ def take(folder: Path, name: str, known: bool = True) -> Claim | None:
         owner |= {
             "launch": launch_id(),
             "rank": rank_and_size()[0],
+            "restarts": restarts(),
             "folder": str(folder.resolve()),
             "file": temporary.stat().st_ino,
         }
@@ -133,7 +138,7 @@ def take(folder: Path, name: str, known: bool = True) -> Claim | None:
 @contextmanager
 def only_writer(
     path: str | Path, argument: str, *, file: bool = False, new: bool = True, beside: bool = False
-) -> Iterator[None]:
+) -> Iterator[Callable[[], None]]:
     """Keep other processes from writing to a folder or a file while this one does; within this one it may be nested.
 
     Where no claim can be made, as in a folder that cannot be written or on a file system without hard links, the
@@ -146,30 +151,37 @@ def only_writer(
         new: whether it may be a new one; if not, or where something else has the path, nothing is claimed.
         beside: whether the claim on a folder lies beside it, as that on a file, since it must not come into being yet.
 
+    Yields:
+        Function that raises the error if another process has begun to write, to be called before something is replaced.
+
     Raises:
-        ValueError: if another process writes to it, or has begun to while this one stood still.
+        WrittenByAnother: if another process writes to it, or has begun to while this one stood still.
     """
     place = Path(path).resolve()
     fits = place.is_file() if file else place.is_dir()
     if place in _written_here or not (fits or (new and not place.exists())):
-        yield
+        yield _written_here.get(place, lambda: None)
         return
     folder, name = (place.parent, f".{place.name}{WRITER}") if file or beside else (place, WRITER)
     made = [one for one in (folder, *folder.parents) if not one.exists()]
     rule = RULE.format(argument=argument, kind="file" if file else "folder")
     claim = _claim_of_writer(folder, name, REFUSAL.format(rule=rule, path=path, owner="{}"))
     stop = threading.Event()
-    if claim is not None:
-        threading.Thread(target=_beat_until, args=(claim, stop), daemon=True).start()
-    _written_here.add(place)
-    try:
-        yield
+
+    def check() -> None:
         if claim is not None and not claim.is_in_force() and folder.exists():
-            raise ValueError(
+            raise WrittenByAnother(
                 f"{rule} another one has begun to write to {path} while this one stood still: make it again"
             )
+
+    if claim is not None:
+        threading.Thread(target=_beat_until, args=(claim, stop), daemon=True).start()
+    _written_here[place] = check
+    try:
+        yield check
+        check()
     finally:
-        _written_here.discard(place)
+        del _written_here[place]
         stop.set()
         if claim is not None:
             claim.release()
@@ -201,7 +213,7 @@ def _claim_of_writer(folder: Path, name: str, refusal: str) -> Claim | None:
             continue
         told = owner(held)
         if told.get("machine") == this_machine() or (seen is not None and seen != (held, beaten)):
-            raise ValueError(refusal.format(_told(told)))
+            raise WrittenByAnother(refusal.format(_told(told)))
         if seen is None:
             print(f"{folder}: waiting to see whether {_told(told)} still writes here", file=sys.stderr)
         seen = held, beaten
@@ -222,12 +234,25 @@ class OtherLaunches:
         self._path, self._argument = path, argument
         self._seen: tuple[Path, float] | None = None
         self._since = 0.0
+        self._present: float | None = None  # when the claim of this launch was seen last
+
+    def ours(self) -> bool:
+        """Whether a process of this launch has the folder."""
+        held = newest(self._path, WRITER)
+        return held is not None and owner(held).get("launch") == launch_id()
+
+    def missing(self) -> float:
+        """Return the seconds since the claim of this launch was seen last; 0 while it is there or has never been."""
+        if self.ours():
+            self._present = time.monotonic()
+            return 0.0
+        return 0.0 if self._present is None else time.monotonic() - self._present
 
     def leave_it(self) -> bool:
         """Whether no process of another launch writes to the folder; False as long as this is not known.
 
         Raises:
-            ValueError: if one does.
+            WrittenByAnother: if one does.
         """
         held = newest(self._path, WRITER)
         beaten = None if held is None else _beaten(held)
@@ -238,7 +263,7 @@ class OtherLaunches:
             return True
         if told.get("machine") == this_machine() or self._seen not in (None, (held, beaten)):
             rule = RULE.format(argument=self._argument, kind="folder")
-            raise ValueError(REFUSAL.format(rule=rule, path=self._path, owner=_told(told)))
+            raise WrittenByAnother(REFUSAL.format(rule=rule, path=self._path, owner=_told(told)))
         if self._seen is None:
             self._seen, self._since = (held, beaten), time.monotonic()
         return time.monotonic() - self._since > DEAD_AFTER
@@ -283,7 +308,9 @@ def _has_ended(path: Path, told: dict[str, Any], known: bool) -> bool:
     Of processes on other machines, only one that this process was started again for is known to have ended.
     """
     if told.get("machine") != this_machine():
-        return is_restarted(str(told.get("launch")), told.get("rank", -1), str(told.get("host")))
+        count = told.get("restarts")  # which versions of before did not tell
+        earlier = count if isinstance(count, int) else None
+        return is_restarted(str(told.get("launch")), told.get("rank", -1), earlier)
     process = told.get("process", 0)
     return not process_runs(process) or (process == os.getpid() and not known) or _is_copy(path, told)
 

@@ -1,12 +1,11 @@
 """Place of this process among those that a launcher has started."""
 
 import os
-import platform
 
 LAUNCHERS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))  # torchrun, and SLURM's srun
 # What all processes of one launch have in common, by launcher. MASTER_ADDR is not: some launchers give the first
 # machine "localhost" and the others its name. Those of SLURM differ where each node has a torchrun of its own.
-COMMON = (("TORCHELASTIC_RUN_ID", "MASTER_PORT"), ("SLURM_JOB_ID", "SLURM_STEP_ID"))
+COMMON = (("TORCHELASTIC_RUN_ID", "MASTER_PORT"), ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_CLUSTER_NAME"))
 
 
 def rank_and_size() -> tuple[int, int]:
@@ -28,14 +27,24 @@ def launch_id() -> str:
     return ""
 
 
-def is_restarted(launch: str, rank: int, host: str) -> bool:
-    """Whether a process of this launch and number that ran on another host was started again here, as this one.
+def restarts() -> int:
+    """Return how often SLURM has requeued the job of this process; 0 without it."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
 
-    Only SLURM's jobs keep their ids when they are requeued and share them with no other job. A process of a step has
-    one host, so that the earlier one has ended.
+
+def is_restarted(launch: str, rank: int, earlier: int | None) -> bool:
+    """Whether a process of another machine was started again as this one, so that it has ended.
+
+    Only SLURM's jobs keep their ids when they are requeued, and share them with no other job of the cluster. A process
+    of the same count is one beside this, as of two containers that one task has started.
+
+    Args:
+        launch: `launch_id` of the other process.
+        rank: its number in the launch.
+        earlier: its `restarts`; None if it has told none.
     """
     same = launch.startswith("SLURM_JOB_ID=") and launch == launch_id() and rank == rank_and_size()[0]
-    return same and host != platform.node()
+    return same and earlier is not None and earlier < restarts()
 
 
 def is_first_of_machine() -> bool:

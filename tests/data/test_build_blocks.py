@@ -20,6 +20,7 @@ from spiritlm_pl.data.blocks import open_block, read_manifest
 from spiritlm_pl.data.build_blocks import FRESH, build_blocks
 from spiritlm_pl.data.build_tasks import BuildSettings, TaskReader
 from spiritlm_pl.data.utterances import speech_of_words
+from spiritlm_pl.data.workplace import Workplace
 from spiritlm_pl.runtime.checksums import CHECKSUMS
 from spiritlm_pl.runtime.claims import WRITER
 from spiritlm_pl.runtime.left_over import this_machine
@@ -214,7 +215,7 @@ def test_one_job_writes_to_a_folder(
         monkeypatch.setenv(name, str(value))
     with pytest.raises(ValueError, match="^OUT must be a folder that no other process writes to, but process .* on b"):
         run(["build-blocks", f"[{units}]", str(tmp_path / "tokenizer"), str(out)])
-    assert not (out / FRESH).exists() or not [*(out / FRESH).glob("*.json")]
+    assert [path.name for path in out.iterdir()] == [f"{WRITER}.1.json"]
     assert not capsys.readouterr().err
 
 
@@ -344,3 +345,21 @@ def test_utterances_of_equal_ids_in_several_corpora_are_documents_of_their_own(u
     build_blocks(folders[:1], str(tmp_path / "tokenizer"), str(tmp_path / "blocks"))
     (entry,) = read_manifest(tmp_path / "blocks/train/speech").blocks
     assert set(open_block(tmp_path / "blocks/train/speech", entry).keys.tolist()) < set(keys)
+
+
+def test_a_build_that_has_lost_its_folder_leaves_the_blocks_of_the_other(
+    units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(["train-text-tokenizer", str(tmp_path / "tokenizer"), "--units", f"[{units}]"])
+    out = tmp_path / "blocks"
+    build_blocks([str(units)], str(tmp_path / "tokenizer"), str(out))
+    before = blocks_of(out)
+
+    def lose(place: Workplace) -> None:
+        (claim,) = out.glob(f"{WRITER}.*.json")
+        claim.rename(out / f"{WRITER}.2.json")
+
+    monkeypatch.setattr(Workplace, "leave", lose)
+    with pytest.raises(ValueError, match="another one has begun to write to .* while this one stood still"):
+        build_blocks([str(units)], str(tmp_path / "tokenizer"), str(out), seed=1, transcripts=False)
+    assert {name: held for name, held in blocks_of(out).items() if not name.startswith(FRESH)} == before

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -208,3 +209,50 @@ def test_processes_with_other_inputs_are_refused(tmp_path: Path) -> None:
     first.begin("work", lambda record: True)
     thread.join(20)
     assert errors
+
+
+def claim_of(folder: Path, launch: str) -> Path:
+    """Let a process of this machine that runs have claimed a folder, as one of a launch."""
+    claim = folder / f"{claims.WRITER}.1.json"
+    told = {"host": "b", "machine": this_machine(), "process": os.getppid(), "launch": launch}
+    claim.write_text(json.dumps(told))
+    return claim
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_refused_process_tells_its_launch_alone(own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves nothing in the finished work of the other one."""
+    for module in (workplace, claims):
+        monkeypatch.setattr(module, "launch_id", lambda: "MASTER_PORT=29501")
+    monkeypatch.setattr(workplace, "TOLD_AGAIN", 0.4)
+    claim = claim_of(tmp_path, "MASTER_PORT=29500")
+    ended = threading.Timer(0.1, claim_of if own else os.unlink, [tmp_path, "MASTER_PORT=29501"] if own else [claim])
+    place = Workplace(tmp_path / "new")
+    place.rank, place.size = 1, 2
+    with pytest.raises(claims.WrittenByAnother, match="wait for its end"), place.claimed():
+        ended.start()
+        place.begin("work", lambda record: True)
+    assert bool([*tmp_path.glob(f"new/{PROCESSES}/*/failed-*")]) == own == (tmp_path / "new").exists()
+
+
+def test_a_process_whose_place_another_one_has_taken_ends_after_the_first_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where two launches have one id; it leaves nothing in the finished work."""
+    monkeypatch.setattr(workplace, "DEAD_AFTER", 0.3)
+    monkeypatch.setattr(claims, "launch_id", lambda: "MASTER_PORT=29500")
+    claim = claim_of(tmp_path, "MASTER_PORT=29500")
+
+    def finish() -> None:
+        claim.unlink()
+        threading.Event().wait(0.1)
+        shutil.rmtree(tmp_path / "new")
+
+    place = Workplace(tmp_path / "new")
+    place.rank, place.size = 1, 2
+    ended = threading.Timer(0.2, finish)
+    ended.start()
+    with pytest.raises(ChildProcessError, match="process 1 has waited for a first process that has ended; .*--rdzv-id"):
+        place.begin("work", lambda record: True)
+    ended.join()
+    assert not [*tmp_path.iterdir()]

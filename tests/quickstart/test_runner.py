@@ -314,6 +314,7 @@ def test_finished_stages_are_kept_and_failures_are_named(tmp_path: Path, monkeyp
     assert runner.state == {"good": "kept", "bad": "waiting"}
     with pytest.raises(ChildProcessError, match="'bad'.*bad.log"):
         runner.run(console)
+    assert runner.failed is bad
     assert Runner([good], cores=2).state["good"] == "kept"
 
 

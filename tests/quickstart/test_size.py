@@ -5,15 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from spiritlm_pl.cli.prepare.synthetic import stories as prepare_stories
 from spiritlm_pl.corpora.splitting import assign_splits
 from spiritlm_pl.data.corpus_store import finish_folder, write_part
 from spiritlm_pl.data.utterances import UnitUtterance
-from spiritlm_pl.quickstart import run
 from spiritlm_pl.quickstart.plan import Variant
 from spiritlm_pl.quickstart.run import quickstart
-from spiritlm_pl.quickstart.size import LEAST_STORIES, too_small_line
+from spiritlm_pl.quickstart.runner import Runner
+from spiritlm_pl.quickstart.size import LEAST_STORIES
 from spiritlm_pl.streams import SpeechLayout
 
 
@@ -62,22 +63,28 @@ def test_a_stage_that_fails_over_collapsed_units_says_so(
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    def failing(*_: object) -> None:
-        raise ChildProcessError("stage 'lm' failed (exit 2)")
+    lm = "lm" if variant == "base" else "lm_expressive"
 
-    monkeypatch.setattr(run.Runner, "run", failing)
+    def told(name: str = lm) -> str:
+        def failing(runner: Runner, console: Console) -> None:
+            (runner.failed,) = [stage for stage in runner.stages if stage.name == name]
+            raise ChildProcessError(f"stage {name!r} failed (exit 2)")
 
-    def told() -> str:
+        monkeypatch.setattr(Runner, "run", failing)
         with pytest.raises(ChildProcessError) as caught:
             quickstart(variant, "synthetic", 0.02, 100)
         return str(caught.value)
 
-    assert told() == "stage 'lm' failed (exit 2)"  # there are no units yet
+    assert told() == f"stage {lm!r} failed (exit 2)"  # there are no units yet
     units_of(tmp_path / "quickstart" / units / "stories", 1)
     assert told() == (
-        "stage 'lm' failed (exit 2)\n"
+        f"stage {lm!r} failed (exit 2)\n"
         "budget and stories must be large enough for units that tell sounds apart, but with --budget 0.02 "
         "--stories 100 only 1 of 100 units occur in the stories kept for validation: give more of either"
     )
+    for earlier in ("prompts", "mfcc", units):  # the units are of another size
+        assert told(earlier) == f"stage {earlier!r} failed (exit 2)"
     units_of(tmp_path / "quickstart" / units / "stories", 60)
-    assert too_small_line(variant, 0.02, 100) == ""
+    assert told() == f"stage {lm!r} failed (exit 2)"
+    (tmp_path / "quickstart" / units / "stories" / "validation" / "manifest.json").write_text('{"parts": 1}')
+    assert told() == f"stage {lm!r} failed (exit 2)"

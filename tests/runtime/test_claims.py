@@ -244,17 +244,32 @@ def test_a_heartbeat_does_not_list_the_folder(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_requeued_job_takes_over_its_own_claim_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not that of another number of its step, which runs beside it, nor that of another job."""
+    """Not that of another number of its step or another container of its task, nor that of another job or cluster."""
     job = {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}
+    job["SLURM_CLUSTER_NAME"] = "a"
+    monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in job.items():
         monkeypatch.setenv(name, value)
-    for changed, taken in (({}, True), ({"rank": 1}, False), ({"launch": "SLURM_JOB_ID=8 SLURM_STEP_ID=0"}, False)):
-        folder = tmp_path / str(changed)
+    for number, (changed, count, taken) in enumerate(
+        (
+            ({}, "1", True),
+            ({"restarts": 1}, "2", True),
+            ({}, "0", False),
+            ({"restarts": 1}, "1", False),
+            ({"restarts": None}, "1", False),
+            ({"rank": 1}, "1", False),
+            ({"launch": "SLURM_JOB_ID=8 SLURM_STEP_ID=0 SLURM_CLUSTER_NAME=a"}, "1", False),
+            ({"launch": "SLURM_JOB_ID=7 SLURM_STEP_ID=0 SLURM_CLUSTER_NAME=b"}, "1", False),
+        )
+    ):
+        folder = tmp_path / str(number)
         claim = _of_process(folder, 1, machine="elsewhere")
         claim.write_text(json.dumps(owner(claim) | {"host": "node7"} | changed))
-        assert (take(folder, "work") is not None) == taken
+        with monkeypatch.context() as started:
+            started.setenv("SLURM_RESTART_COUNT", count)
+            assert (take(folder, "work") is not None) == taken, (changed, count)
 
 
 def test_a_file_with_signs_of_patterns_in_its_name(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from spiritlm_pl.runtime.launch import launch_id, rank_and_size
 
 VARIABLES = ("RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT")
-SLURM = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_JOB_ID", "SLURM_STEP_ID")
+SLURM = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_CLUSTER_NAME")
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,12 @@ SLURM = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_JOB_ID", "SLURM_STEP_ID"
         (
             {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "2"},
             "SLURM_JOB_ID=7 SLURM_STEP_ID=2",
+            (0, 4),
+        ),
+        (  # jobs of two clusters may have one number
+            {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "2"}
+            | {"SLURM_CLUSTER_NAME": "a"},
+            "SLURM_JOB_ID=7 SLURM_STEP_ID=2 SLURM_CLUSTER_NAME=a",
             (0, 4),
         ),
         ({"SLURM_JOB_ID": "7"}, "", (0, 1)),  # within an allocation, but not started by srun
