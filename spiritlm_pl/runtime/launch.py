@@ -9,10 +9,19 @@ COMMON = (("TORCHELASTIC_RUN_ID", "MASTER_PORT"), ("SLURM_JOB_ID", "SLURM_STEP_I
 
 
 def rank_and_size() -> tuple[int, int]:
-    """Return the number of this process and of all, as torchrun or SLURM's srun tell; 0 and 1 without them."""
+    """Return the number of this process and of all, as torchrun or SLURM's srun tell; 0 and 1 without them.
+
+    Raises:
+        ValueError: if these are no numbers, or the former is not below the latter.
+    """
     for rank, size in LAUNCHERS:
         if rank in os.environ and size in os.environ:
-            return int(os.environ[rank]), int(os.environ[size])
+            told = os.environ[rank], os.environ[size]
+            if not all(value.isascii() and value.isdigit() for value in told) or int(told[0]) >= int(told[1]):
+                raise ValueError(
+                    f"{rank} must be a whole number below {size}, but is {told[0]!r} of {told[1]!r} instead"
+                )
+            return int(told[0]), int(told[1])
     return 0, 1
 
 

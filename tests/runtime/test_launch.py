@@ -42,3 +42,13 @@ def test_a_launch_is_known_by_what_its_processes_have_in_common(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert launch_id() == found and rank_and_size() == place
+
+
+@pytest.mark.parametrize(
+    ("rank", "size"), [("5", "2"), ("2", "2"), ("x", "2"), ("0", ""), ("-1", "2"), ("\u00b2", "3")]
+)
+def test_numbers_that_no_launcher_gives_are_refused(rank: str, size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", size)
+    with pytest.raises(ValueError, match=f"RANK must be a whole number below WORLD_SIZE, but is '{rank}' of '{size}'"):
+        rank_and_size()
