@@ -123,7 +123,8 @@ def markdown(report: dict[str, Any]) -> str:
     for number, one in found.items():
         deciding = [s for s in one["statements"] if s["main"]] or one["statements"]
         pairs = [s["difference"]["seeds"] if s["difference"] else 0 for s in deciding]
-        lines.append(f"| {number}. {one['title']} | **{one['verdict']}** | {min(pairs, default=0)} |")
+        told = min(pairs) if pairs else "–"  # nothing is compared
+        lines.append(f"| {number}. {one['title']} | **{one['verdict']}** | {told} |")
     lines += [*([""] if lines else []), *not_run(report["findings"])]
     for number, one in found.items():
         lines += ["", f"### {number}. {one['title']}: {one['verdict']}", ""]
