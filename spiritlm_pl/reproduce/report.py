@@ -50,7 +50,7 @@ def build_report(folder: Path, tasks: Sequence[Task], settings: Settings, only: 
         "settings": {"stories": settings.stories, "budget": settings.budget, "tokenizers": dict(settings.tokenizers)},
         "code": sorted({step["code"] for step in steps}),
         "machines": sorted({f"{step['machine']['processor']}, torch {step['machine']['torch']}" for step in steps}),
-        "core_hours": round(sum(step["seconds"] for step in steps) / 3600, 2),
+        "core_hours": round(sum(step["seconds"] for step in steps) / 3600, 4),
         "findings": {str(number): _finding(number, runs) for number in only},
     }
 
@@ -145,7 +145,7 @@ def markdown(report: dict[str, Any]) -> str:
             lines.append(f"| {title_of(condition)} | {' | '.join(cells)} |")
         lines += ["", f"Published: {one['where']}."]
     settings = report["settings"]
-    made = f"{report['core_hours']} core hours on {'; '.join(report['machines'])}; code {', '.join(report['code'])}"
+    made = f"{report['core_hours']:.2f} core hours on {'; '.join(report['machines'])}; code {', '.join(report['code'])}"
     size = f"{settings['stories']} stories, budget {settings['budget']:g}"
     return "\n".join([*lines, "", f"Bold statements decide. {NOTE}", "", f"{size}; {made}; {report['written']}.", ""])
 
