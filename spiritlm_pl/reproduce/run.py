@@ -105,7 +105,7 @@ def reproduce(
     for line in not_run(report["findings"]):
         console.print(line, markup=False)
     if outdated := sum(is_outdated(read_result(folder, task.name), task) for task in tasks):
-        console.print(f"{outdated} results are of other commands or configurations than this version's: not counted.")
+        console.print(f"Results of other commands or configurations than this version's, not counted: {outdated}.")
     minutes = (time.monotonic() - start) / 60
     console.print(f"Done in {minutes:.1f} minutes: {', '.join(map(str, written))}", soft_wrap=True)
     if failed:
