@@ -122,16 +122,14 @@ class PartTables:
         begins = np.zeros(len(words.values), dtype=bool)
         ends = bounds(words.counts)
         begins[ends[:-1][words.counts > 0]] = True
-        encoded = pc.dictionary_encode(pc.struct_field(words.values, "word").cast(pa.large_binary()))
-        places = encoded.indices.to_numpy(zero_copy_only=False)
-        table = IdTable.of([], self.dtype)
-        spots = np.zeros((2, max(1, len(encoded.dictionary))), dtype=np.int64)  # place in the table
-        for kind, known in enumerate((self.other_words, self.first_words)):
-            used = np.flatnonzero(np.bincount(places[begins == bool(kind)], minlength=len(encoded.dictionary)))
-            own, numbers = known.places(encoded.dictionary.take(pa.array(used)))
-            spots[kind, used] = len(table) + numbers
+        strings = pc.struct_field(words.values, "word").cast(pa.large_binary())
+        table, places = IdTable.of([], self.dtype), np.zeros(len(begins), dtype=np.int64)
+        for kind, known in ((False, self.other_words), (True, self.first_words)):
+            chosen = np.flatnonzero(begins == kind)
+            own, numbers = known.places(strings.take(pa.array(chosen)))
+            places[chosen] = len(table) + numbers
             table = table.joined(own)
-        found = table.take(spots[begins.astype(np.int64), places])
+        found = table.take(places)
         return Texts(found.ids, np.diff(found.bounds))
 
     def _encoded(self, first: bool, words: pa.Array) -> IdTable:

@@ -5,6 +5,7 @@ Shapes: D documents, N tokens of all of them.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -93,7 +94,8 @@ def are_held_out(texts: FlatTexts, validation: float) -> npt.NDArray[np.bool_]:
     """
     if validation <= 0 or not len(texts):
         return np.zeros(len(texts), dtype=bool)
-    return name_keys(iter(texts.with_single_spaces())) >> np.uint64(32) < validation * PARTS
+    spaced = chain.from_iterable(part.with_single_spaces() for part in texts.parts())
+    return name_keys(spaced) >> np.uint64(32) < validation * PARTS
 
 
 def _count(told: Skipped, reason: str, places: npt.NDArray[np.int64], name: Callable[[int], str]) -> None:

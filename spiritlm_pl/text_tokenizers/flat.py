@@ -76,7 +76,7 @@ class FlatEncoder:
             whole = IdTable.of(self.tokenizer.encode_batch(texts.to_pylist()), self._dtype)
         else:
             flat = FlatTexts.of(texts)
-            whole = _encoded(flat, self._cut(flat), self._others, self._beginnings)
+            whole = _encoded(flat, Words.of_parts(flat, self._cut), self._others, self._beginnings)
         return np.diff(whole.bounds).astype(np.uint32), whole.ids
 
     def _one_by_one(self, words: pa.Array) -> IdTable:
@@ -112,29 +112,12 @@ def _space_is_known(backend: HuggingFace) -> bool:
 
 def _encoded(texts: FlatTexts, words: Words, others: KnownWords, beginnings: KnownWords) -> IdTable:
     """Encode texts by the ids of their words."""
-    strings = FlatTexts(texts.data, words.starts).array().dictionary_encode()
-    different, indices = strings.dictionary, strings.indices.to_numpy()
+    strings = FlatTexts(texts.data, words.starts).array()
+    table, places = others.places(strings)
     if len(words.beginnings):
-        table, places = _with_beginnings(different, indices, words.beginnings, others, beginnings)
-    else:
-        table, numbers = others.places(different)
-        places = numbers[indices]
+        own, numbers = beginnings.places(strings.take(pa.array(words.beginnings)))
+        places = places.astype(np.int64)
+        places[words.beginnings] = len(table) + numbers
+        table = table.joined(own)
     found = table.take(places)
     return IdTable(found.ids, found.bounds[words.firsts])
-
-
-def _with_beginnings(
-    different: pa.Array, indices: Integers, begun: Integers, others: KnownWords, beginnings: KnownWords
-) -> tuple[IdTable, Integers]:
-    """Return a table of ids, and the places in it of all words, of which some have ids as beginnings of texts."""
-    following = np.ones(len(indices), dtype=bool)
-    following[begun] = False
-    numbers = np.zeros(len(different), dtype=np.int64)  # place of each different word in the table
-    numbers[indices[following]] = 1
-    used = np.flatnonzero(numbers)
-    table, numbers[used] = others.places(different.take(pa.array(used)))
-    places = numbers[indices]
-    used, which = np.unique(indices[begun], return_inverse=True)
-    own, numbers = beginnings.places(different.take(pa.array(used)))
-    places[begun] = len(table) + numbers[which]
-    return table.joined(own), places

@@ -5,7 +5,7 @@ Shapes: W words, N tokens of all of them.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -66,25 +66,26 @@ class KnownWords:
     def __init__(self, encode: Encode, dtype: np.dtype[Any]) -> None:
         """Know no words yet."""
         self._encode = encode
-        self._places: dict[bytes, int] = {}  # places of words in the table
-        self._table = IdTable.of([], dtype)
+        self._words = pa.array([], pa.large_binary())
+        self._table = IdTable.of([], dtype)  # of these words, in their order
 
     def places(self, words: pa.Array) -> tuple[IdTable, Integers]:
-        """Return a table of ids, and the places in it of different words, given by their bytes."""
-        names = words.to_pylist()
-        places = np.fromiter(map(self._places.get, names, repeat(-1)), dtype=np.int64, count=len(names))
-        if (
-            len(self._places) > MOST_WORDS or len(self._table.ids) > MOST_IDS
-        ):  # those that do not occur here are forgotten
-            kept = np.flatnonzero(places >= 0)
-            self._table = self._table.take(places[kept])
-            places[kept] = np.arange(len(kept))
-            self._places = dict(zip(map(names.__getitem__, kept.tolist()), range(len(kept)), strict=True))
-        if len(missing := np.flatnonzero(places < 0)):
-            places[missing] = np.arange(len(self._table), len(self._table) + len(missing))
-            found = map(names.__getitem__, missing.tolist())
-            self._places.update(zip(found, places[missing].tolist(), strict=True))
-            self._table = self._table.joined(self._encode(words.take(pa.array(missing))))
+        """Return a table of ids, and the places in it of words (W,), given by their bytes."""
+        if not len(words):
+            return self._table, np.zeros(0, dtype=np.int64)
+        # Arrow numbers different words as it meets them, so that those that are known keep their places.
+        found = pa.chunked_array([self._words, words]).dictionary_encode()
+        last = found.chunk(found.num_chunks - 1)
+        places, different, known = last.indices.to_numpy(), last.dictionary, len(self._words)
+        if known > MOST_WORDS or len(self._table.ids) > MOST_IDS:  # those that do not occur here are forgotten
+            used = np.zeros(len(different), dtype=bool)
+            used[places] = True
+            self._table, known = self._table.take(np.flatnonzero(used[:known])), int(used[:known].sum())
+            places, different = (np.cumsum(used) - 1)[places], different.filter(pa.array(used))
+            self._words = different.slice(0, known)
+        if len(different) > known:
+            self._table = self._table.joined(self._encode(different.slice(known)))
+        self._words = different
         return self._table, places
 
 

@@ -4,7 +4,7 @@ Shapes: D texts, W words of all of them, N bytes of all of them.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,20 @@ class Words:
     firsts: Integers
     beginnings: Integers
 
+    @classmethod
+    def of_parts(cls, texts: FlatTexts, cut: Callable[[FlatTexts], "Words"]) -> "Words":
+        """Cut texts, a part of them at a time."""
+        starts, firsts, beginnings = [], [], [np.zeros(0, dtype=np.int64)]
+        place = number = 0
+        for part in texts.parts():
+            words = cut(part)
+            starts.append(words.starts[:-1] + place)
+            firsts.append(words.firsts[:-1] + number)
+            beginnings.append(words.beginnings + number)
+            place, number = place + len(part.data), number + len(words.starts) - 1
+        starts, firsts = [*starts, np.array([place])], [*firsts, np.array([number])]
+        return cls(np.concatenate(starts), np.concatenate(firsts), np.concatenate(beginnings))
+
 
 def at_spaces(texts: FlatTexts, runs: bool, breaks: str, never: bytes, apart: bool) -> Words:
     """Cut texts as `spiritlm_pl.text_tokenizers.cutting` describes.
@@ -50,14 +64,18 @@ def at_spaces(texts: FlatTexts, runs: bool, breaks: str, never: bytes, apart: bo
     data, edges, visible = texts.data, texts.edges(), ~texts.are_like_spaces()
     free = np.ones(256, dtype=bool)
     free[list(never)] = False
-    follows = visible & free[data]
     cut = np.zeros(len(data), dtype=bool)
-    cut[1:-1] = (data[1:-1] == SPACE) & (visible[:-2] & visible[2:] | runs & follows[2:]) & ~edges[2:-1]
+    last = (data[1:-1] == SPACE) & visible[2:] & ~edges[2:-1]  # space before a visible character
+    cut[1:-1] = last & visible[:-2]
+    if runs:
+        places = np.flatnonzero(last & ~visible[:-2]) + 1
+        cut[places] = free[data[places + 1]]
     if breaks != "none":
-        ended = (data[:-1] == LINE_BREAK) & follows[1:] & ~edges[1:-1]
-        cut[1:] |= ended
+        places = np.flatnonzero((data[:-1] == LINE_BREAK) & visible[1:] & ~edges[1:-1])
+        places = places[free[data[places + 1]]]
+        cut[places + 1] = True
         if breaks == "around":
-            cut[:-1] |= ended
+            cut[places] = True
     return _cut_at(texts, cut, apart)
 
 

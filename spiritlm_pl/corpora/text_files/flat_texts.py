@@ -3,7 +3,7 @@
 Shapes: D texts, N bytes of all of them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,6 +18,19 @@ Integers = npt.NDArray[np.int64]
 SPACE, LINE_BREAK = 0x20, 0x0A
 WHITE_SPACE = "".join(char for char in map(chr, range(0x10000)) if char.isspace())
 LIKE_SPACES = "\u180e\u200b\ufeff\u2581"  # characters that some tokenizers take for white space
+CACHED = 1 << 20  # bytes of texts whose marks are computed together, which a processor's cache should hold
+
+
+def _codes(characters: str) -> dict[int, Integers]:
+    """Return the sorted codes in UTF-8 of the characters of more than one byte, by their number of bytes."""
+    encoded = sorted(char.encode() for char in characters)
+    return {
+        length: np.array([int.from_bytes(code) for code in encoded if len(code) == length], dtype=np.int64)
+        for length in {len(code) for code in encoded} - {1}
+    }
+
+
+_WHITE_SPACE, _WHITE_SPACE_OR_ALIKE = map(_codes, (WHITE_SPACE, WHITE_SPACE + LIKE_SPACES))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +93,16 @@ class FlatTexts:
         view, bounds = self.data.data, self.bounds.tolist()
         return (view[begin:end] for begin, end in pairwise(bounds))
 
+    def parts(self) -> Iterator["FlatTexts"]:
+        """Yield the texts in their order, about so many at a time as a processor's cache holds, one at least."""
+        begin = 0
+        while begin < len(self):
+            last = int(np.searchsorted(self.bounds, self.bounds[begin] + CACHED, side="right")) - 1
+            end = max(begin + 1, last)
+            bounds = self.bounds[begin : end + 1]
+            yield FlatTexts(self.data[bounds[0] : bounds[-1]], bounds - bounds[0])
+            begin = end
+
     def having(self, byte: int) -> Flags:
         """Tell of each text whether it has an ASCII character (D,)."""
         return self.marked(self.data == byte)
@@ -98,28 +121,27 @@ class FlatTexts:
 
     def are_spaces(self) -> Flags:
         """Tell of each byte whether it is of a character of white space, as `str.isspace` has it (N,)."""
-        ascii_spaces = (self.data - np.uint8(9) < 5) | (self.data - np.uint8(28) < 5)  # others wrap around
-        return self._with_others(ascii_spaces, WHITE_SPACE)
+        return self._are_of(_WHITE_SPACE)
 
     def are_like_spaces(self) -> Flags:
         """Tell of each byte whether it is of white space, or of what some tokenizers take for it (N,)."""
-        return self._with_others(self.are_spaces(), LIKE_SPACES)
+        return self._are_of(_WHITE_SPACE_OR_ALIKE)
 
-    def _with_others(self, found: Flags, characters: str) -> Flags:
-        """Mark the bytes of the characters that have more than one byte, in place."""
+    def _are_of(self, codes: Mapping[int, Integers]) -> Flags:
+        """Tell of each byte whether it is ASCII white space, or of a character whose code is given by its length."""
+        found = (self.data - np.uint8(9) < 5) | (self.data - np.uint8(28) < 5)  # others wrap around
         begins = np.flatnonzero(self.data >= 0xC2)  # of characters of more than one byte
-        if len(begins):
-            leads, encoded = self.data[begins], [char.encode() for char in characters]
-            for length in (2, 3):
-                codes = sorted(int.from_bytes(code) for code in encoded if len(code) == length)
-                for lead in {code >> 8 * (length - 1) for code in codes}:
-                    places = begins[leads == lead]
-                    code = np.zeros(len(places), dtype=np.int64)
-                    for number in range(length):
-                        code = (code << 8) + self.data[places + number]
-                    places = places[np.isin(code, codes)]
-                    for number in range(length):
-                        found[places + number] = True
+        leads = self.data[begins]
+        for length, some in codes.items():
+            may_be = np.zeros(256, dtype=bool)
+            may_be[some >> 8 * (length - 1)] = True
+            places = begins[may_be[leads]]
+            code = np.zeros(len(places), dtype=np.int64)
+            for number in range(length):
+                code = (code << 8) + self.data[places + number]
+            places = places[some[np.searchsorted(some[:-1], code)] == code]
+            for number in range(length):
+                found[places + number] = True
         return found
 
     def without_spaces(self) -> "FlatTexts":

@@ -31,7 +31,7 @@ from spiritlm_pl.corpora.text_files.tables import table_values
 
 Text = tuple[str, str]  # key and text of a document
 Found = TypeVar("Found")
-BATCH_CHARACTERS = 1 << 22  # of texts that are read together: the more, the fewer words differ among them
+BATCH_CHARACTERS = 3 << 22  # of texts that are read together, so that a smallest task is one batch
 BATCH_TEXTS = 1 << 18
 LONGEST_OBJECT = 4 * LONGEST_DOCUMENT  # bytes of a line of JSON, which escapes characters and has other fields
 TOO_LONG = f"longer than {LONGEST_DOCUMENT >> 20} MiB"

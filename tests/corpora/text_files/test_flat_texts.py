@@ -1,9 +1,12 @@
 """White space of many texts at a time is that of each text."""
 
+from unittest.mock import patch
+
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spiritlm_pl.corpora.text_files import flat_texts
 from spiritlm_pl.corpora.text_files.flat_texts import LIKE_SPACES, WHITE_SPACE, FlatTexts
 
 CHARACTERS = st.one_of(
@@ -30,3 +33,13 @@ def test_bytes_of_white_space_and_of_characters_are_found(texts: list[str]) -> N
     assert made.are_like_spaces().tolist() == like_spaces
     assert made.having(ord("a")).tolist() == ["a" in text for text in texts]
     assert [bytes(text).decode() for text in made] == texts
+
+
+@given(texts=TEXTS, size=st.integers(1, 20))
+def test_parts_hold_the_texts_in_their_order(texts: list[str], size: int) -> None:
+    with patch.object(flat_texts, "CACHED", size):
+        parts = [[bytes(text).decode() for text in part] for part in flat(texts).parts()]
+    assert sum(parts, []) == texts
+    assert all(len(part) == 1 or len("".join(part).encode()) <= size for part in parts)
+    following = zip(parts, parts[1:], strict=False)
+    assert all(len("".join([*part, after[0]]).encode()) > size for part, after in following)  # none could hold more

@@ -1,0 +1,57 @@
+"""Words are encoded once, as long as they are not forgotten, and keep their ids."""
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spiritlm_pl.text_tokenizers import known_words
+from spiritlm_pl.text_tokenizers.known_words import IdTable, KnownWords
+
+BATCHES = st.lists(st.lists(st.sampled_from("a b c d e f ab abc".split()), max_size=6), max_size=8)
+
+
+class Encoder:
+    """Encoder of words by their bytes, which notes what it was given."""
+
+    def __init__(self) -> None:
+        """Note nothing yet."""
+        self.met: list[list[str]] = []
+
+    def __call__(self, words: pa.Array) -> IdTable:
+        """Encode words."""
+        self.met.append([word.decode() for word in words.to_pylist()])
+        return IdTable.of([[*word] for word in words.to_pylist()], np.dtype(np.uint16))
+
+
+def ids_of(known: KnownWords, batch: list[str]) -> list[int]:
+    table, places = known.places(pa.array([word.encode() for word in batch], pa.large_binary()))
+    return table.take(places).ids.tolist()
+
+
+def test_words_are_encoded_once() -> None:
+    encoder = Encoder()
+    known = KnownWords(encoder, np.dtype(np.uint16))
+    for batch in (["b", "a", "b"], [], ["a", "b"], ["c", "a", "c"]):
+        assert ids_of(known, batch) == [*"".join(batch).encode()]
+    assert encoder.met == [["b", "a"], ["c"]]
+
+
+def test_those_that_do_not_occur_are_forgotten_when_there_are_many(monkeypatch) -> None:
+    monkeypatch.setattr(known_words, "MOST_WORDS", 3)
+    encoder = Encoder()
+    known = KnownWords(encoder, np.dtype(np.uint16))
+    for batch in (["a", "b", "c", "d"], ["d", "b", "e"], ["b", "e", "a"]):
+        assert ids_of(known, batch) == [*"".join(batch).encode()]
+    assert encoder.met == [["a", "b", "c", "d"], ["e"], ["a"]]
+
+
+@given(batches=BATCHES, most=st.integers(0, 4))
+def test_ids_are_those_of_the_encoder(batches: list[list[str]], most: int) -> None:
+    kept, known_words.MOST_WORDS = known_words.MOST_WORDS, most
+    try:
+        known = KnownWords(Encoder(), np.dtype(np.uint16))
+        for batch in batches:
+            assert ids_of(known, batch) == [*"".join(batch).encode()]
+    finally:
+        known_words.MOST_WORDS = kept
