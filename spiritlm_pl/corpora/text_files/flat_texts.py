@@ -160,7 +160,8 @@ class FlatTexts:
         filled = begins < self.bounds[1:]
         leading[filled] = spaces[begins[filled]]
         lost = np.flatnonzero(left)
-        data = np.where(spaces, np.uint8(SPACE), self.data)
+        data = self.data.copy()
+        data[np.flatnonzero(spaces & (data != SPACE))] = SPACE  # few, so that this is faster than `np.where`
         if len(lost):
             data = data[~left]
         bounds = self.bounds - np.searchsorted(lost, self.bounds)
