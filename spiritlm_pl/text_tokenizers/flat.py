@@ -23,7 +23,7 @@ from spiritlm_pl.text_tokenizers.cutting import (
     never_cut_before,
 )
 from spiritlm_pl.text_tokenizers.joined_words import JoinedWords
-from spiritlm_pl.text_tokenizers.known_words import Encode, IdTable, KnownWords, id_dtype, strings_of
+from spiritlm_pl.text_tokenizers.known_words import Encode, IdTable, KnownWords, id_dtype, in_slices, strings_of
 from spiritlm_pl.text_tokenizers.piece_cuts import PieceCuts, piece_cuts
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.text_tokenizers.words import Words, at_spaces, before_words, between_kinds, between_pieces
@@ -73,7 +73,7 @@ class FlatEncoder:
     def encode(self, texts: pa.Array) -> tuple[Counts, Ids]:
         """Encode texts, which are large strings of Arrow; return the number of tokens of each (D,) and all ids (N,)."""
         if self._cut is None:
-            whole = IdTable.of(self.tokenizer.encode_batch(texts.to_pylist()), self._dtype)
+            whole = IdTable.of([], self._dtype).joined(*in_slices(self._one_by_one, texts))
         else:
             flat = FlatTexts.of(texts)
             whole = _encoded(flat, Words.of_parts(flat, self._cut), self._others, self._beginnings)
@@ -113,10 +113,10 @@ def _space_is_known(backend: HuggingFace) -> bool:
 def _encoded(texts: FlatTexts, words: Words, others: KnownWords, beginnings: KnownWords) -> IdTable:
     """Encode texts by the ids of their words."""
     strings = FlatTexts(texts.data, words.starts).array()
-    table, places = others.places(strings)
-    if len(words.beginnings):
+    begun = len(words.beginnings) > 0
+    table, places = others.places(strings, words.beginnings if begun else None)
+    if begun:
         own, numbers = beginnings.places(strings.take(pa.array(words.beginnings)))
-        places = places.astype(np.int64)
         places[words.beginnings] = len(table) + numbers
         table = table.joined(own)
     found = table.take(places)

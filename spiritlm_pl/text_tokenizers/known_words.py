@@ -3,7 +3,7 @@
 Shapes: W words, N tokens of all of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeAlias
@@ -12,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from spiritlm_pl.corpora.text_files.flat_texts import FlatTexts
 from spiritlm_pl.runtime.ragged import ragged_take
 
 Ids: TypeAlias = npt.NDArray[np.unsignedinteger]
 Integers: TypeAlias = npt.NDArray[np.int64]
 MOST_WORDS = 1 << 18  # words that are kept
 MOST_IDS = 1 << 22  # ids of words that are kept
+MOST_BYTES = 1 << 18  # of words that are encoded together, for which libraries take up to 200 bytes a byte
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +48,11 @@ class IdTable:
         """Return the words at some places, in this order."""
         return IdTable(ragged_take(self.ids, self.bounds, places), bounds_of(np.diff(self.bounds)[places]))
 
-    def joined(self, other: "IdTable") -> "IdTable":
-        """Return the words of both."""
-        bounds = np.concatenate([self.bounds, other.bounds[1:] + len(self.ids)])
-        return IdTable(np.concatenate([self.ids, other.ids]), bounds)
+    def joined(self, *others: "IdTable") -> "IdTable":
+        """Return the words of this table and of others."""
+        counts = [np.diff(table.bounds) for table in (self, *others)]
+        ids = np.concatenate([self.ids, *(table.ids for table in others)])
+        return IdTable(ids, bounds_of(np.concatenate(counts)))
 
 
 Encode = Callable[[pa.Array], IdTable]  # words, as their bytes, to the ids of each
@@ -69,24 +72,54 @@ class KnownWords:
         self._words = pa.array([], pa.large_binary())
         self._table = IdTable.of([], dtype)  # of these words, in their order
 
-    def places(self, words: pa.Array) -> tuple[IdTable, Integers]:
-        """Return a table of ids, and the places in it of words (W,), given by their bytes."""
+    def places(self, words: pa.Array, others: Integers | None = None) -> tuple[IdTable, Integers]:
+        """Return a table of ids, and places in it.
+
+        Args:
+            words: words, given by their bytes (W,).
+            others: numbers of words that are not to be encoded, and whose places mean nothing; None if all are.
+
+        Returns:
+            The table, and the place of each word in it (W,).
+        """
         if not len(words):
             return self._table, np.zeros(0, dtype=np.int64)
         # Arrow numbers different words as it meets them, so that those that are known keep their places.
         found = pa.chunked_array([self._words, words]).dictionary_encode()
         last = found.chunk(found.num_chunks - 1)
         places, different, known = last.indices.to_numpy(), last.dictionary, len(self._words)
-        if known > MOST_WORDS or len(self._table.ids) > MOST_IDS:  # those that do not occur here are forgotten
-            used = np.zeros(len(different), dtype=bool)
-            used[places] = True
-            self._table, known = self._table.take(np.flatnonzero(used[:known])), int(used[:known].sum())
+        forgets = known > MOST_WORDS or len(self._table.ids) > MOST_IDS  # those that do not occur here
+        if forgets or others is not None:
+            used = np.arange(len(different)) < (0 if forgets else known)
+            used[places if others is None else np.delete(places, others)] = True
+            if forgets:
+                self._table = self._table.take(np.flatnonzero(used[:known]))
+            known = int(used[:known].sum())
             places, different = (np.cumsum(used) - 1)[places], different.filter(pa.array(used))
             self._words = different.slice(0, known)
         if len(different) > known:
-            self._table = self._table.joined(self._encode(different.slice(known)))
+            self._table = self._table.joined(*in_slices(self._encode, different.slice(known)))
         self._words = different
         return self._table, places
+
+
+def in_slices(encode: Encode, words: pa.Array) -> Iterator[IdTable]:
+    """Encode words or texts, as many at a time as memory should hold.
+
+    Args:
+        encode: function that encodes them.
+        words: words or texts, as large strings or by their bytes.
+
+    Yields:
+        A table of ids for each slice of the words, in their order.
+    """
+    bounds = FlatTexts.of(words).bounds
+    begin = 0
+    while begin < len(words):
+        last = int(np.searchsorted(bounds, bounds[begin] + MOST_BYTES, side="right")) - 1
+        end = max(begin + 1, last)
+        yield encode(words.slice(begin, end - begin))
+        begin = end
 
 
 def strings_of(words: pa.Array) -> list[str]:

@@ -183,7 +183,7 @@ def test_batches_are_bounded_and_change_nothing(inputs: Path, monkeypatch: pytes
 
     numbers: list[int] = []
     whole = encoded()
-    for limit, value in (("BATCH_CHARACTERS", 100), ("BATCH_TEXTS", 3)):
+    for limit, value in (("BATCH_BYTES", 100), ("BATCH_TEXTS", 3)):
         numbers.clear()
         monkeypatch.setattr(f"spiritlm_pl.corpora.text_files.readers.{limit}", value)
         assert encoded() == whole and len(numbers) > 9

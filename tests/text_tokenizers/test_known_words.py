@@ -46,6 +46,28 @@ def test_those_that_do_not_occur_are_forgotten_when_there_are_many(monkeypatch) 
     assert encoder.met == [["a", "b", "c", "d"], ["e"], ["a"]]
 
 
+def test_words_that_are_left_out_are_not_encoded() -> None:
+    encoder = Encoder()
+    known = KnownWords(encoder, np.dtype(np.uint16))
+    assert ids_of(known, ["a", "b"]) == [*b"ab"]
+    words = pa.array([b"c", b"b", b"d", b"b", b"c"], pa.large_binary())
+    table, places = known.places(words, np.array([0, 1]))
+    assert table.take(places[2:]).ids.tolist() == [*b"dbc"]
+    table, places = known.places(pa.array([b"e", b"a", b"d"], pa.large_binary()), np.array([0]))
+    assert table.take(places[1:]).ids.tolist() == [*b"ad"]
+    assert encoder.met == [["a", "b"], ["c", "d"]]
+
+
+def test_few_bytes_are_encoded_at_a_time(monkeypatch) -> None:
+    """Libraries take a hundred times as much memory as the text."""
+    monkeypatch.setattr(known_words, "MOST_BYTES", 4)
+    encoder = Encoder()
+    known = KnownWords(encoder, np.dtype(np.uint16))
+    batch = ["a", "ab", "abc", "abcdef", "b", "c"]
+    assert ids_of(known, batch) == [*"".join(batch).encode()]
+    assert encoder.met == [["a", "ab"], ["abc"], ["abcdef"], ["b", "c"]]
+
+
 @given(batches=BATCHES, most=st.integers(0, 4))
 def test_ids_are_those_of_the_encoder(batches: list[list[str]], most: int) -> None:
     kept, known_words.MOST_WORDS = known_words.MOST_WORDS, most

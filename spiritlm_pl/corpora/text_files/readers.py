@@ -31,7 +31,7 @@ from spiritlm_pl.corpora.text_files.tables import table_values
 
 Text = tuple[str, str]  # key and text of a document
 Found = TypeVar("Found")
-BATCH_CHARACTERS = 3 << 22  # of texts that are read together, so that a smallest task is one batch
+BATCH_BYTES = 3 << 22  # of texts that are read together, so that a smallest task is one batch
 BATCH_TEXTS = 1 << 18
 LONGEST_OBJECT = 4 * LONGEST_DOCUMENT  # bytes of a line of JSON, which escapes characters and has other fields
 TOO_LONG = f"longer than {LONGEST_DOCUMENT >> 20} MiB"
@@ -66,12 +66,13 @@ def batches_of(piece: Piece, options: TextOptions, skipped: Skipped) -> Iterator
     texts: list[str] = []
     size = 0
     for place, text in _places_and_texts(piece, options, skipped):
-        if texts and (size + len(text) > BATCH_CHARACTERS or len(texts) == BATCH_TEXTS):
+        more = len(text) if text.isascii() else len(text.encode())
+        if texts and (size + more > BATCH_BYTES or len(texts) == BATCH_TEXTS):
             yield TextBatch.of(places, texts)
             places, texts, size = [], [], 0
         places.append(place)
         texts.append(text)
-        size += len(text)
+        size += more
     if texts:
         yield TextBatch.of(places, texts)
 
@@ -100,7 +101,7 @@ def _joined(batches: Iterable[TextBatch]) -> Iterator[TextBatch]:
     size = number = 0
     for batch in batches:
         more = batch.texts.nbytes
-        if held and (size + more > BATCH_CHARACTERS or number + len(batch.texts) > BATCH_TEXTS):
+        if held and (size + more > BATCH_BYTES or number + len(batch.texts) > BATCH_TEXTS):
             yield TextBatch.concatenate(held)
             held, size, number = [], 0, 0
         held.append(batch)
