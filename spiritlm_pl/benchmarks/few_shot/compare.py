@@ -10,7 +10,7 @@ import numpy as np
 
 from spiritlm_pl.benchmarks.averages.compare import RESAMPLES, Comparison, bootstrap_p_value, shared_lines
 from spiritlm_pl.benchmarks.few_shot.draws import sampled
-from spiritlm_pl.benchmarks.few_shot.figures import EXACT, MACRO_F1, measure_of
+from spiritlm_pl.benchmarks.few_shot.figures import EXACT, MACRO_F1, measure_of, most_of
 from spiritlm_pl.benchmarks.items import AnswerLine
 
 
@@ -33,7 +33,8 @@ def compare_draws(first: Sequence[AnswerLine], second: Sequence[AnswerLine], way
     differences = one.resamples - other.resamples
     differences = differences[np.isfinite(differences)]
     varied = len(differences) > 0 and np.ptp(differences) > 1e-9
-    low, high = np.quantile(differences, (0.025, 0.975)) if varied else (None, None)
+    most = most_of(way)
+    low, high = np.quantile(differences, (0.025, 0.975)).clip(-most, most) if varied else (None, None)
     higher, lower = _higher(ours, theirs, counted), _higher(theirs, ours, counted)
     return Comparison(
         difference=one.value - other.value,
