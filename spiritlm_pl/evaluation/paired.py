@@ -4,8 +4,8 @@ Runs of one seed are paired, and so are items: of each pair of runs and each ite
 and items are both samples, which are crossed. The variance of the mean difference is that of a two-way layout without
 replication, (MS_seeds + MS_items - MS_rest) / (S N), never less than either of its parts, and the interval is Student's
 with Satterthwaite's degrees of freedom (Satterthwaite, 1946). With few seeds it is wider than a bootstrap's, which
-draws from the few there are. It ends where the figure does, as a share at 0 and 1: the mean lies within these bounds, so
-that an interval which is cut there holds it as often.
+draws from the few there are. It ends where the figure does, as a share at 0 and 1: the mean lies within these bounds,
+so that an interval which is cut there holds it as often.
 
 Shapes: S seeds, N items.
 """

@@ -124,7 +124,8 @@ def _leave_out(workers: Workers, chosen: list[int], asked_for: bool, console: Co
     for program, names in workers.leave_out_unable().items():
         conditions = {workers.tasks[name].condition for name in names}
         numbers = [number for number in chosen if conditions.intersection(_conditions([number]))]
-        told = f"{program} is not installed, without which there are no runs of finding {' and '.join(map(str, numbers))}"
+        runs = " and ".join(map(str, numbers))
+        told = f"{program} is not installed, without which there are no runs of finding {runs}"
         if asked_for:
             raise ValueError(f"only must be findings that can be run here, but {told}")
         console.print(f"{len(names)} tasks are left out: {told}.")
