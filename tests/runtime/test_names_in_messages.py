@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SINGULAR = re.compile(  # also where the text goes on in the next line
-    r"\.join\([^{}\n]*\)\} *(?:\"\s*f?\" *)?(is|has|was|does|holds|lacks|needs|names|gives|have none)\b"
+    r"(?:\.join|\blisted)\([^{}\n]*\)\} *(?:\"\s*f?\" *)?(is|has|was|does|holds|lacks|needs|names|gives|are not|have none)\b"
 )
 
 
