@@ -32,7 +32,7 @@ def differences(before: Recipe, now: Recipe) -> list[str]:
         gone, new = ([word for word in a[0] if word not in b[0]] for a, b in ((one, other), (other, one)))
         if gone or new:
             found.append(f"`{(other[0] or one[0])[0]}` has {_words(new)} instead of {_words(gone)}")
-    values, wanted = ({key: value for key, value in _flat(recipe["configs"])} for recipe in (before, now))
+    values, wanted = (dict(_flat(recipe["configs"])) for recipe in (before, now))
     for key in dict.fromkeys((*values, *wanted)):
         if values.get(key) != wanted.get(key):
             config, _, setting = key.partition(":")
@@ -54,6 +54,7 @@ def _name(path: Path) -> str:
 
 def _flat(values: object, name: str = "") -> Iterable[tuple[str, str]]:
     """Yield name and text of all single values, with the names of what they are in, after that of the configuration."""
+    inner: Iterable[tuple[Any, Any]] | None
     inner = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else None
     if inner is None or not values:
         yield name, json.dumps(values)[:LENGTH]

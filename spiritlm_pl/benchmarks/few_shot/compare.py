@@ -33,13 +33,13 @@ def compare_draws(first: Sequence[AnswerLine], second: Sequence[AnswerLine], way
     differences = one.resamples - other.resamples
     differences = differences[np.isfinite(differences)]
     varied = len(differences) > 0 and np.ptp(differences) > 1e-9
+    low, high = np.quantile(differences, (0.025, 0.975)) if varied else (None, None)
     most = most_of(way)
-    low, high = np.quantile(differences, (0.025, 0.975)).clip(-most, most) if varied else (None, None)
     higher, lower = _higher(ours, theirs, counted), _higher(theirs, ours, counted)
     return Comparison(
         difference=one.value - other.value,
-        low=None if low is None else float(low),
-        high=None if high is None else float(high),
+        low=None if low is None else max(-most, float(low)),
+        high=None if high is None else min(most, float(high)),
         p_value=bootstrap_p_value(differences),
         test="bootstrap",
         better=higher,
