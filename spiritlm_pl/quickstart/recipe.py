@@ -29,14 +29,15 @@ def differences(before: Recipe, now: Recipe) -> list[str]:
     found = []
     for number in range(max(len(before["commands"]), len(now["commands"]))):
         one, other = (recipe["commands"][number : number + 1] or [[]] for recipe in (before, now))
-        gone, new = ([word for word in a[0] if word not in b[0]] for a, b in ((one, other), (other, one)))
-        if gone or new:
-            found.append(f"`{(other[0] or one[0])[0]}` has {_words(new)} instead of {_words(gone)}")
+        gone, added = ([word for word in a[0] if word not in b[0]] for a, b in ((one, other), (other, one)))
+        if gone or added:
+            found.append(f"`{(other[0] or one[0])[0]}` has {_words(added)} instead of {_words(gone)}")
     values, wanted = (dict(_flat(recipe["configs"])) for recipe in (before, now))
     for key in dict.fromkeys((*values, *wanted)):
         if values.get(key) != wanted.get(key):
             config, _, setting = key.partition(":")
-            found.append(f"{setting} of {config} is {wanted.get(key, 'left out')} instead of {values.get(key, 'none')}")
+            new, old = (one.get(key, "left out")[:LENGTH] for one in (wanted, values))
+            found.append(f"{setting} of {config} is {new} instead of {old}")
     return found
 
 
@@ -57,7 +58,7 @@ def _flat(values: object, name: str = "") -> Iterable[tuple[str, str]]:
     inner: Iterable[tuple[Any, Any]] | None
     inner = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else None
     if inner is None or not values:
-        yield name, json.dumps(values)[:LENGTH]
+        yield name, json.dumps(values)
         return
     for key, value in inner:
         yield from _flat(value, f"{name}{'' if not name else '.' if ':' in name else ':'}{key}")
