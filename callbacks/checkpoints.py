@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from spiritlm_pl.modules.sharded_saving import ShardSaving
 from spiritlm_pl.runtime.checkpoint import is_of_writing
+from spiritlm_pl.runtime.claims import only_writer
 
 STATE = (  # what Lightning changes before it saves
     "best_k_models",
@@ -33,8 +34,34 @@ class PatientCheckpoint(ModelCheckpoint):
     """`ModelCheckpoint` that warns where a checkpoint cannot be written, as on a full disk, and tries again next time.
 
     Earlier checkpoints stay, as none is removed before another one is whole. A strategy that saves in the background
-    tells with the next checkpoint, or at the end, that one was not saved.
+    tells with the next checkpoint, or at the end, that one was not saved. From the beginning of a fit to its end, no
+    other fit may save to its folder; rank zero claims it for all ranks.
     """
+
+    _claim: ExitStack | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Claim the folder for a fit.
+
+        Raises:
+            ValueError: if another fit saves to it.
+        """
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit" and trainer.is_global_zero and self.dirpath and "://" not in str(self.dirpath):
+            claim = ExitStack()
+            claim.enter_context(only_writer(self.dirpath, "dirpath of ModelCheckpoint", beside=True))
+            self._claim = claim
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the folder back.
+
+        Raises:
+            ValueError: if another fit has begun to save to it while this one stood still.
+        """
+        super().teardown(trainer, pl_module, stage)
+        if self._claim is not None:
+            claim, self._claim = self._claim, None
+            claim.close()
 
     @property
     def state_key(self) -> str:
@@ -63,6 +90,8 @@ class PatientCheckpoint(ModelCheckpoint):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save what there is if that is asked for; the error itself is what the user sees in any case."""
         self._try(super().on_exception, trainer, pl_module, exception)
+        with suppress(ValueError):
+            self.teardown(trainer, pl_module, "fit")
 
     def _try(self, save: Callable[..., None], trainer: Trainer, *given: Any, **named: Any) -> None:
         try:

@@ -10,7 +10,8 @@ import hashlib
 import json
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,11 +38,14 @@ from spiritlm_pl.data.corpus_store import (
     write_part,
 )
 from spiritlm_pl.data.parts import CorpusPlan, Part
+from spiritlm_pl.runtime.claims import WrittenByAnother, only_writer
 from spiritlm_pl.tokenizers.expressive import speech_fingerprint
 
 
 class WriteUnits(Callback):
     """Callback that writes units as tokenised corpora, `<folder>/<corpus>/<split>`.
+
+    From the beginning of the run to its end, no other run may write to these corpora; rank zero claims them for all.
 
     Args:
         folder: folder of all tokenised corpora of this tokenizer.
@@ -56,13 +60,16 @@ class WriteUnits(Callback):
         self._fingerprints: dict[int, str] = {}
         self._pending: dict[int, dict[str, Units | Skipped]] = {}
         self._unreadable: dict[int, list[Skipped]] = {}
+        self._claims = ExitStack()
+        self._checks: list[Callable[[], None]] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the finished parts before the data module makes its loader.
 
         Raises:
             ValueError: if the data module has no plan, the module is not a tokenizer, or the folder holds units of
-                another corpus of the same name, or of another tokenizer without `overwrite`.
+                another corpus of the same name, or of another tokenizer without `overwrite`, or another run writes to
+                it.
         """
         if stage != "predict":
             raise ValueError(f"WriteUnits must run in predict, but runs in {stage}")
@@ -77,10 +84,23 @@ class WriteUnits(Callback):
         self._fingerprints = {}
         found: tuple[set[int], str | None] = (set(), None)
         if trainer.is_global_zero:
-            found = self._look()
+            try:
+                self._claim()
+                found = self._look()
+            except WrittenByAnother as error:
+                found = set(), str(error)
         plan.finished, refusal = trainer.strategy.broadcast(found)  # every rank must distribute the same parts
         if refusal is not None:
             raise ValueError(refusal)
+
+    def _claim(self) -> None:
+        """Keep other runs from writing to the corpora of this one.
+
+        Raises:
+            ValueError: if one does.
+        """
+        folders = sorted({home.parent for home in self._homes()})
+        self._checks = [self._claims.enter_context(only_writer(folder, "folder")) for folder in folders]
 
     def _look(self) -> tuple[set[int], str | None]:
         """Return positions of finished parts and why the folder is refused; remove manifests of splits that change."""
@@ -184,14 +204,27 @@ class WriteUnits(Callback):
         Raises:
             FileNotFoundError: if a part is missing because the run was cut short, or because no recording of its corpus
                 could be read.
+            ValueError: if another run has begun to write there while this one stood still.
         """
         assert self._plan is not None
         module = cast(TokenizingModule, pl_module)
         trainer.strategy.barrier("units written")
         self._write_empty_parts()
         trainer.strategy.barrier("empty parts written")
-        if not trainer.is_global_zero:
-            return
+        if trainer.is_global_zero:
+            with self._claims:
+                for check in self._checks:
+                    check()
+                self._finish(trainer, module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give the folders back; what has ended the run is told, and nothing else."""
+        with suppress(ValueError):
+            self._claims.close()
+
+    def _finish(self, trainer: Trainer, module: TokenizingModule) -> None:
+        """Write the manifests, where a split has none yet."""
+        assert self._plan is not None
         tokenizer = module.tokenizer
         assert tokenizer is not None
         homes = self._homes()
@@ -200,7 +233,7 @@ class WriteUnits(Callback):
             print(f"{self.folder} has the units of all {len(homes)} splits already: nothing was done")
             return
         for folder in sorted({home.parent for home in unfinished}):
-            write_run_file(folder, trainer, pl_module)
+            write_run_file(folder, trainer, cast(LightningModule, module))
         config = config_file(trainer)
         if config.is_file():
             shutil.copy(config, self.folder)

@@ -170,7 +170,8 @@ class InterleavedDataModule(LightningDataModule):
             self._train_mixture()
             if is_validated(self) and not self.val_streams:
                 warn_of_no_validation(
-                    f"streams must have blocks of the split 'validation', but none of {', '.join(self.streams)} has",
+                    "streams must have blocks of the split 'validation', but there are none in "
+                    f"{', '.join(self.streams)}",
                     "build them from corpora prepared with a larger --validation-fraction, or from text with a larger "
                     "--text-validation",
                 )

@@ -72,7 +72,8 @@ class PreferenceDataModule(LightningDataModule):
             if without and len(without) < len(found):
                 raise ValueError(
                     "folders must all have log-likelihoods of a reference model, or none of them, but "
-                    f"{', '.join(without)} has none: type spiritlm prepare reference {without[0]} --model MODEL"
+                    f"there are none in {', '.join(without)}: type "
+                    f"spiritlm prepare reference {without[0]} --model MODEL"
                 )
             for name, of in (
                 ("one vocabulary", lambda one: one.vocabulary),
@@ -125,11 +126,13 @@ class PreferenceDataModule(LightningDataModule):
                 self._pairs[split] = self._fitting(split, pairs)
         if stage == "fit" and not len(self._pairs["train"]):
             told = ", ".join(self.folders)
-            raise ValueError(f"preferences must hold pairs for training that fit into rows, but {told} holds none")
+            raise ValueError(
+                f"preferences must hold pairs for training that fit into rows, but there are none in {told}"
+            )
         if stage == "fit" and is_validated(self) and not len(self._pairs["validation"]):
             warn_of_no_validation(
-                f"folder must hold pairs of the split 'validation' that fit into rows, but {', '.join(self.folders)} "
-                "holds none",
+                f"folder must hold pairs of the split 'validation' that fit into rows, but there are none in "
+                f"{', '.join(self.folders)}",
                 "prepare them with a larger --validation-fraction",
             )
 

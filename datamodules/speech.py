@@ -127,8 +127,8 @@ class SpeechDataModule(LightningDataModule, ABC):
     def _without(self, split: str, total: int, needed: bool) -> None:
         """Raise ValueError, or warn, since no utterance of a split can be used."""
         told = (
-            f"corpora must have usable utterances in the split {split!r}, but none of {total} in "
-            f"{', '.join(self.corpora)} is usable"
+            f"corpora must have usable utterances in the split {split!r}, but none of {total} is usable in "
+            f"{', '.join(self.corpora)}"
         )
         remedy = f"prepare them with a larger --{split}-fraction"
         if needed:

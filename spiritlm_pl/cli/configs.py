@@ -81,11 +81,19 @@ def resolve_configs(arguments: list[str]) -> list[str]:
 
 
 def config_contents(name: str) -> list[Any]:
+    """Return the values of a configuration, and of the files that it names, as `config_files` finds them."""
+    return [*config_files(name).values()]
+
+
+def config_files(name: str) -> dict[Path, Any]:
     """Return the values of a configuration, and of the files that it names, such as `../parts/model/hubert_tiny.yaml`.
 
     Args:
         name: name or path of the configuration, as `find_config` takes it. Parts may name further parts; their paths
             are relative to the file that names them.
+
+    Returns:
+        Values by the resolved path of their file, the configuration itself first.
     """
     first = find_config(name)
     found: dict[Path, Any] = {}
@@ -96,7 +104,7 @@ def config_contents(name: str) -> list[Any]:
             found[file] = yaml.safe_load(file.read_text(encoding="utf-8"))
             named = [(file.parent / text).resolve() for text in _strings(found[file]) if text.endswith(".yaml")]
             waiting += [part for part in named if part.is_file()]
-    return list(found.values())
+    return found
 
 
 def _strings(value: object) -> list[str]:

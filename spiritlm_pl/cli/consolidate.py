@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
+from spiritlm_pl.cli.parser import writes
 
+
+@writes("output")
 def consolidate(
     checkpoint: Path, output: Path, text_tokenizer: str | None = None, dtype: Literal["float32", "bfloat16"] = "float32"
 ) -> None:

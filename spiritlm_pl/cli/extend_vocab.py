@@ -3,12 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+from spiritlm_pl.cli.parser import writes
 from spiritlm_pl.runtime.model_description import stored_vocabulary
 from spiritlm_pl.streams import Stream, delayed, spirit_lm_streams
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
 
 
+@writes("output")
 def extend_vocab(
     base: str,
     output: Path,

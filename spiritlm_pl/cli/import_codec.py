@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from spiritlm_pl.cli.parser import writes
 from spiritlm_pl.registry import trust_given
 
 
+@writes("out")
 def import_codec(
     source: str, out: Path, num_codebooks: int = 8, semantic: bool = False, class_path: str = "", device: str = "cpu"
 ) -> None:

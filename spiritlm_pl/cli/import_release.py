@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
+from spiritlm_pl.cli.parser import writes
 from spiritlm_pl.runtime.found import found_at
 
 
+@writes("out")
 def import_release(
     directory: Path, out: Path, variant: Literal["base", "expressive", "all"] = "all", layer: int = 11
 ) -> None:

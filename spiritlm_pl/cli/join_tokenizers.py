@@ -1,8 +1,10 @@
 """`spiritlm join-tokenizers`: a phonetic, a pitch and a style tokenizer as one expressive tokenizer."""
 
+from spiritlm_pl.cli.parser import writes
 from spiritlm_pl.registry import trust_given
 
 
+@writes("out")
 def join_tokenizers(phonetic: str, pitch: str, style: str, out: str, f0: str = "fcpe") -> None:
     """Put three trained tokenizers into one folder, for `predict`, `generate` and the callbacks.
 

@@ -79,7 +79,7 @@ def commands() -> dict[str, tuple[str, str]]:
     taken = sorted(others.keys() & {*TRAINER_SUBCOMMANDS, *COMMANDS})
     if taken:
         warnings.warn(
-            f"commands {', '.join(taken)} of other packages are not used, as spiritlm has its own", stacklevel=2
+            f"commands of other packages are not used where spiritlm has its own: {', '.join(taken)}", stacklevel=2
         )
     return COMMANDS | {name: found for name, found in others.items() if name not in taken}
 

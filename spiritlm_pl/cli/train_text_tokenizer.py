@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from spiritlm_pl.cli.parser import writes
 from spiritlm_pl.corpora.text_files.options import TextOptions
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.corpora.text_files.source import open_source
@@ -10,6 +11,7 @@ from spiritlm_pl.data.utterances import spoken_text
 from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
 
 
+@writes("out")
 def train(
     out: str,
     corpora: list[str] | None = None,

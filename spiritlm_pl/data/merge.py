@@ -192,7 +192,7 @@ def check_streams(names: Sequence[str], vocabulary: Vocabulary) -> None:
             f"{vocabulary.size(STYLE)} styles, but has units alone instead: take an expressive tokenizer"
         )
     if missing:
-        raise ValueError(f"speech must have the streams of the vocabulary, but {', '.join(missing)} is missing")
+        raise ValueError(f"speech must have the streams of the vocabulary, but lacks {', '.join(missing)}")
 
 
 def speech_places(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[Integers, Integers]:

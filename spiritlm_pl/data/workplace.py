@@ -220,8 +220,8 @@ class Workplace:
 
         def missing() -> str:
             ranks = sorted({place % self.size for place, part in enumerate(ordered) if not record(part).is_file()})
-            named = ", ".join(map(str, ranks))
-            return f"process {named} ({description}); if it has ended, end all of them and run the command again"
+            named = " and ".join(f"process {rank}" for rank in ranks)
+            return f"{named} ({description}); if one has ended, end all of them and run the command again"
 
         self._wait(lambda: all(record(part).is_file() for part in others), missing)
         return [function(part) for part in parts]

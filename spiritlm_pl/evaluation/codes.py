@@ -167,7 +167,7 @@ def code_report(*corpora: UnitCorpus) -> dict[str, Any]:
             statistics.add(utterance)
     if not statistics.utterances:
         folders = ", ".join(str(corpus.folder) for corpus in corpora)
-        raise ValueError(f"units must hold utterances with tokens, but {folders} has none instead")
+        raise ValueError(f"units must hold utterances with tokens, but there are none in {folders}")
     return statistics.report()
 
 

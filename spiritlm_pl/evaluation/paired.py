@@ -4,12 +4,14 @@ Runs of one seed are paired, and so are items: of each pair of runs and each ite
 and items are both samples, which are crossed. The variance of the mean difference is that of a two-way layout without
 replication, (MS_seeds + MS_items - MS_rest) / (S N), never less than either of its parts, and the interval is Student's
 with Satterthwaite's degrees of freedom (Satterthwaite, 1946). With few seeds it is wider than a bootstrap's, which
-draws from the few there are.
+draws from the few there are. It ends where the figure does, as a share at 0 and 1: the mean lies within these bounds,
+so that an interval which is cut there holds it as often.
 
 Shapes: S seeds, N items.
 """
 
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -43,8 +45,12 @@ class PairedEstimate:
         return asdict(self)
 
 
-def crossed_mean(values: Values) -> PairedEstimate:
+def crossed_mean(values: Values, bounds: tuple[float, float] = (-inf, inf)) -> PairedEstimate:
     """Estimate the mean of values (S, N) of seeds and items, such as differences between two ways of training.
+
+    Args:
+        values: (S, N) values of each seed and item.
+        bounds: smallest and largest value that is possible, beyond which the interval does not go.
 
     Raises:
         ValueError: if the values are not a table with at least one seed and one item.
@@ -57,7 +63,7 @@ def crossed_mean(values: Values) -> PairedEstimate:
         return PairedEstimate(mean, None, None, seeds, items)
     error, freedom = _error(values)
     half = 0.0 if error == 0 else float(student.ppf((1 + COVERAGE) / 2, freedom)) * error
-    return PairedEstimate(mean, mean - half, mean + half, seeds, items)
+    return PairedEstimate(mean, max(bounds[0], mean - half), min(bounds[1], mean + half), seeds, items)
 
 
 def _error(values: Values) -> tuple[float, float]:

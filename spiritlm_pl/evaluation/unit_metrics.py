@@ -210,7 +210,8 @@ def unit_report(
         own_name = Path(folder).name if names.count(Path(folder).name) == 1 else str(folder)
         values |= {f"{name}/{own_name}": value for name, value in (own.report() | phone_figures(own)).items()}
     if not everything.unit_counts:
-        raise ValueError(f"corpora must hold utterances in split {split}, but {', '.join(map(str, corpora))} have none")
+        searched = ", ".join(map(str, corpora))
+        raise ValueError(f"corpora must hold utterances in split {split}, but there are none in {searched}")
     for name in ("phone_purity", "cluster_purity", "pnmi"):
         found = [value for key, value in values.items() if key.startswith(f"{name}/")]
         if found:

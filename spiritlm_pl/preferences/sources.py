@@ -91,7 +91,8 @@ def _given(model: "SpiritLM", item: Mapping[str, Any], asked: Asked, pieces: Pie
     sides = ("messages" if "messages" in item else "prompt", "chosen", "rejected")
     missing = [name for name in sides if item.get(name) in (None, "", [])]
     if missing:
-        raise BadPairError(f"a pair must have prompt, chosen and rejected, but {' and '.join(missing)} is empty")
+        lacking = " and ".join(missing)
+        raise BadPairError(f"a pair must have prompt, chosen and rejected, but there is nothing in {lacking}")
     values = [item[name] for name in sides]
     if all(isinstance(value, list) and all(type(one) is int for one in value) for value in values):
         return Pair(str(item["id"]), *values)

@@ -1,10 +1,13 @@
 """What a quickstart makes again, told before it begins, and what it leaves alone: results that are not its own."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from spiritlm_pl.quickstart.plan import Variant, quickstart_stages
+from spiritlm_pl.quickstart.recipe import differences, recipe_of, shortened
 from spiritlm_pl.quickstart.stage import Stage, stage_keys
+
+Plan: TypeAlias = dict[str, tuple[Stage, str]]  # stages and their keys by their names
 
 
 def check_own(stages: Sequence[Stage], keys: Mapping[str, str]) -> None:
@@ -32,7 +35,9 @@ def check_own(stages: Sequence[Stage], keys: Mapping[str, str]) -> None:
 
 
 def changes_line(variant: Variant, stages: Sequence[Stage], keys: Mapping[str, str]) -> str:
-    """Return a line of which settings have changed, and which stages are made again for that; empty if none is.
+    """Return a line of what has changed, and which stages are made again for that; empty if none is.
+
+    What has changed are settings of the quickstart, else values of configurations and words of commands, else results.
 
     Args:
         variant: variant of the quickstart.
@@ -42,28 +47,45 @@ def changes_line(variant: Variant, stages: Sequence[Stage], keys: Mapping[str, s
     again = [stage for stage in stages if stage.replaces(keys[stage.name])]
     if not again:
         return ""
-    changed: dict[str, str] = {}
-    others: dict[tuple[str, Any], Mapping[str, str] | None] = {}  # keys with one setting of an earlier run
+    plans: dict[tuple[Any, ...], Plan | None] = {}  # by their settings, which are those of an earlier run
+
+    def planned(settings: Mapping[str, Any]) -> Plan | None:
+        values = tuple(settings.values())
+        if values not in plans:
+            plans[values] = _plan(variant, settings)
+        return plans[values]
+
+    options: dict[str, str] = {}
+    recipes: list[str] = []
     for stage in again:
-        for name, value in ((stage.stamp() or {}).get("settings") or {}).items():
-            wanted = stage.settings.get(name, value)
-            if value == wanted:
+        stamp = stage.stamp() or {}
+        earlier = {name: value for name, value in (stamp.get("settings") or {}).items() if name in stage.settings}
+        for name, value in earlier.items():
+            if value == stage.settings[name]:
                 continue
-            if (name, value) not in others:
-                others[name, value] = _keys(variant, {**stage.settings, name: value})
-            keys_before = others[name, value]
-            if keys_before is None or keys_before[stage.name] != keys[stage.name]:  # the stage depends on it
-                changed.setdefault(name, f"--{name} is {wanted} instead of {value}")
+            plan = planned({**stage.settings, name: value})
+            if plan is None or plan[stage.name][1] != keys[stage.name]:  # the stage depends on it
+                options.setdefault(name, f"--{name} is {stage.settings[name]} instead of {value}")
+        plan = planned({**stage.settings, **earlier}) if "recipe" in stamp else None
+        if plan is not None:  # what the settings do not explain
+            then = plan[stage.name][0]
+            recipes += differences(stamp["recipe"], recipe_of(then.commands, then.configs))
     gone = dict.fromkeys(path for stage in again for path in stage.gone())
-    reasons = [*changed.values(), *(f"nothing is at {path} any more" for path in gone)]
+    reasons = [*options.values(), *shortened(recipes), *(f"nothing is at {path} any more" for path in gone)]
+    if not reasons:
+        others = dict.fromkeys(path for stage in again for path in stage.changed())
+        reasons = [f"{path} is another than before" for path in others]
     why = ", ".join(reasons) or "settings, configurations or results are others than before"
     titles = "; ".join(stage.title for stage in again)
-    return f"{why[0].upper()}{why[1:]}: these stages are made again, and their results replaced: {titles}."
+    first = why[0].upper() if why.startswith(("nothing is", "settings, ")) else why[0]  # names stay as they are
+    return f"{first}{why[1:]}: these stages are made again, and their results replaced: {titles}."
 
 
-def _keys(variant: Variant, settings: Mapping[str, Any]) -> Mapping[str, str] | None:
-    """Return the keys of all stages with these settings; None where their source is gone."""
+def _plan(variant: Variant, settings: Mapping[str, Any]) -> Plan | None:
+    """Return all stages with these settings and their keys by their names; None where their source is gone."""
     try:
-        return stage_keys(quickstart_stages(variant, **settings))
+        stages = quickstart_stages(variant, **settings)
     except ValueError:
         return None
+    keys = stage_keys(stages)
+    return {stage.name: (stage, keys[stage.name]) for stage in stages}

@@ -11,7 +11,7 @@ from rich.console import Console
 from spiritlm_pl.quickstart.changes import changes_line, check_own
 from spiritlm_pl.quickstart.plan import Variant, quickstart_stages, variables
 from spiritlm_pl.quickstart.runner import Runner
-from spiritlm_pl.quickstart.size import check_size, too_small_line
+from spiritlm_pl.quickstart.size import check_size, check_units, too_small_line, warning_line
 from spiritlm_pl.quickstart.stage import LOGS, ROOT
 from spiritlm_pl.runtime.claims import only_writer
 from spiritlm_pl.runtime.devices import limited_cores, num_cores
@@ -46,14 +46,14 @@ def quickstart(
             instead, "auto" is apt if there is apt-get.
         budget: factor that all numbers of training steps are multiplied by; 0.3 is faster and learns less. With far
             fewer steps or stories (--budget 0.05 --stories 150) the units may collapse: few of them, or one, stand for
-            everything. Then figures and samples mean little, which the end of the command and the report say; with
-            one unit no story can be cut, and the command ends with an error that says so.
+            everything. Then figures and samples mean little, which the command says once there are units, and the
+            report; with one unit no story can be cut, and the command ends before more is trained.
         stories: number of spoken stories, for training and test; at least 30.
         cores: number of processor cores to use; all if left out.
 
     Raises:
-        ValueError: if an argument is out of range, another command has replaced a result, or another process writes to
-            ./quickstart.
+        ValueError: if an argument is out of range, another command has replaced a result, another process writes to
+            ./quickstart, or all sounds have become one unit.
     """
     check_size(budget, stories)
     if cores is not None and cores < 1:
@@ -65,7 +65,8 @@ def quickstart(
 def _quickstart(variant: Variant, source: str, budget: float, stories: int) -> None:
     console = Console()
     start = time.monotonic()
-    runner = Runner(quickstart_stages(variant, source, budget, stories), num_cores())
+    stages = quickstart_stages(variant, source, budget, stories)
+    runner = Runner(stages, num_cores(), lambda stage: check_units(variant, stage, budget, stories))
     check_own(runner.stages, runner.keys)
     console.print(f"Writing to ./{ROOT}; logs of every stage in {LOGS}. Ctrl-C stops, the same command goes on.")
     if budget != 1 or stories != DEFAULT_STORIES:
@@ -77,6 +78,8 @@ def _quickstart(variant: Variant, source: str, budget: float, stories: int) -> N
         if console.is_terminal:
             console.print(f"Starting in {TO_READ:.0f} s; Ctrl-C before that keeps them.")
             _wait(TO_READ)
+    if told := warning_line(budget, stories):
+        console.print(told, markup=False, soft_wrap=True)
     earlier = sum(runner.seconds.values()) / 60
     try:
         runner.run(console)

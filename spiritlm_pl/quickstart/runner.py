@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 
 from rich.console import Console
@@ -41,15 +42,18 @@ class Runner:
     Args:
         stages: stages in an order in which each comes after those it needs.
         cores: largest number of threads that compute at the same time.
+        look: function that looks at what a finished stage has made, and returns a line to print, if any; its error
+            ends all.
 
     Attributes:
         failed: stage that has failed; None if none has.
     """
 
-    def __init__(self, stages: list[Stage], cores: int) -> None:
+    def __init__(self, stages: list[Stage], cores: int, look: Callable[[Stage], str] = lambda stage: "") -> None:
         """Compute every stage's key and see which are finished."""
         self.stages = stages
         self.cores = cores
+        self.look = look
         self.keys = stage_keys(stages)
         self.seconds: dict[str, float] = {}
         self.state: dict[str, str] = {}
@@ -84,7 +88,11 @@ class Runner:
         Raises:
             ChildProcessError: if a stage failed; the message names and quotes its log.
             KeyboardInterrupt: after the running stages were asked to stop; the message tells what is kept.
+            ValueError: if what a stage has made is of no use for the next ones.
         """
+        for stage in self.stages:
+            if self.state[stage.name] == "kept":
+                self._look(stage, console)
         context = multiprocessing.get_context("forkserver")
         start_server(*PRELOAD)
         try:
@@ -141,6 +149,11 @@ class Runner:
             self.seconds[name] = time.monotonic() - self.started[name]
             if not console.is_terminal:
                 console.print(f"{stage.title}: done in {self.seconds[name]:.0f} s")
+            self._look(stage, console)
+
+    def _look(self, stage: Stage, console: Console) -> None:
+        if told := self.look(stage):
+            console.print(told, markup=False, soft_wrap=True)
 
     def _stop(self) -> None:
         """Ask the running stages to stop; the display shows so in place of the ends of their logs."""

@@ -1,7 +1,8 @@
 """Stage of the quickstart: `spiritlm` commands that run once, in a process of their own.
 
-A finished stage leaves a stamp with the key of what it ran (commands, configurations, parents' keys) and hashes of what
-it made and read, so that running the quickstart again does only what is missing or has changed.
+A finished stage leaves a stamp with the key of what it ran (commands, configurations, parents' keys), these themselves,
+and hashes of what it made and read, so that running the quickstart again does only what is missing or has changed, and
+says what has.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from typing import Any
 
 from spiritlm_pl.cli.configs import CONFIG_OPTIONS, config_contents
 from spiritlm_pl.cli.overwriting import overwriting
+from spiritlm_pl.quickstart.recipe import recipe_of
 from spiritlm_pl.runtime.checksums import CHECKSUMS, listed
 from spiritlm_pl.runtime.devices import num_cores
 from spiritlm_pl.runtime.parallel import end_with_parent
@@ -81,7 +83,7 @@ class Stage:
         return digest.hexdigest()
 
     def stamp(self) -> dict[str, Any] | None:
-        """Return the stamp of the last run that finished it: key, seconds and settings; None if there is none."""
+        """Return the stamp of the last run that finished it: key, seconds, settings and more; None if there is none."""
         path = STAMPS / f"{self.name}.json"
         found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
         return found
@@ -138,6 +140,7 @@ class Stage:
                 "key": key,
                 "seconds": round(time.monotonic() - start, 1),
                 "settings": dict(self.settings),
+                "recipe": recipe_of(self.commands, self.configs),
                 "content": {path: content_of(path) for path in (*self.makes, *self.reads)},
             }
             path.write_text(json.dumps(stamp), encoding="utf-8")

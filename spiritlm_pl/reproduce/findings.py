@@ -92,6 +92,7 @@ def _expressivity(figures: dict[str, Any], names: Sequence[str]) -> Figures | No
 
 
 READERS = {"points": _points, "alignment": _alignment, "expressivity": _expressivity}
+BOUNDS = {"points": (0.0, 100.0), "alignment": (-200.0, 200.0), "expressivity": (0.0, 100.0)}  # in per cent
 
 
 def table(runs: Mapping[int, Result], measure: str) -> dict[int, Figures]:
@@ -103,7 +104,12 @@ def table(runs: Mapping[int, Result], measure: str) -> dict[int, Figures]:
 def condition_mean(runs: Mapping[int, Result], measure: str) -> PairedEstimate | None:
     """Estimate the mean of a measure over the runs of a condition; None without runs."""
     values = _stacked([table(runs, measure)])
-    return None if values is None else crossed_mean(values[0])
+    return None if values is None else crossed_mean(values[0], _bounds(measure))
+
+
+def _bounds(measure: str) -> tuple[float, float]:
+    """Return the smallest and the largest value that a measure can have."""
+    return BOUNDS[findings_file()["measures"][measure]["figure"]]
 
 
 def difference(runs: Runs, measure: str, better: str, worse: str) -> PairedEstimate | None:
@@ -116,11 +122,12 @@ def difference(runs: Runs, measure: str, better: str, worse: str) -> PairedEstim
         worse: condition that is said to have less; or `CHANCE`.
     """
     one = table(runs.get(better, {}), measure)
+    least, most = _bounds(measure)
     if worse == CHANCE:
         values = _stacked([one])
-        return None if values is None else crossed_mean(values[0] - 50.0)
+        return None if values is None else crossed_mean(values[0] - 50.0, (least - 50.0, most - 50.0))
     values = _stacked([one, table(runs.get(worse, {}), measure)])
-    return None if values is None else crossed_mean(values[0] - values[1])
+    return None if values is None else crossed_mean(values[0] - values[1], (least - most, most - least))
 
 
 def _stacked(tables: Sequence[dict[int, Figures]]) -> list[Values] | None:

@@ -25,8 +25,9 @@ from spiritlm_pl.runtime.provenance import atomic_path
 
 NOTE = (
     "Differences are in points, the mean over pairs of runs with the same seed and over the same test items; intervals "
-    "(95 %) take both seeds and items for samples (crossed, Student's t). The paper's figures are those of other data "
-    f"and of models a thousand times larger. Fewer than {FEWEST_SEEDS} pairs of runs are too few for a verdict."
+    "(95 %) take both seeds and items for samples (crossed, Student's t), and end where the figures do: shares at 0 "
+    "and 100 %, their differences at -100 and 100 points. The paper's figures are those of other data and of models a "
+    f"thousand times larger. Fewer than {FEWEST_SEEDS} pairs of runs are too few for a verdict."
 )
 
 
@@ -41,17 +42,30 @@ def read_runs(folder: Path, tasks: Sequence[Task]) -> Runs:
     return runs
 
 
-def build_report(folder: Path, tasks: Sequence[Task], settings: Settings, only: Sequence[int]) -> dict[str, Any]:
-    """Return the whole report as plain values."""
+def build_report(
+    folder: Path, tasks: Sequence[Task], settings: Settings, asked: Sequence[int], others: Sequence[int] = ()
+) -> dict[str, Any]:
+    """Return the whole report as plain values.
+
+    Args:
+        folder: folder with the results.
+        tasks: tasks whose results count.
+        settings: settings of the folder.
+        asked: numbers of the findings that were asked for.
+        others: numbers of findings that were not, which are told where the folder has runs of them to compare, so that
+            a report never tells less than an earlier one.
+    """
     runs = read_runs(folder, tasks)
     steps = [step for task in tasks for step in done_steps(read_result(folder, task.name), task.steps).values()]
+    numbers = sorted({*asked, *others})
+    found = {str(number): {**_finding(number, runs), "asked": number in asked} for number in numbers}
     return {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": {"stories": settings.stories, "budget": settings.budget, "tokenizers": dict(settings.tokenizers)},
         "code": sorted({step["code"] for step in steps}),
         "machines": sorted({f"{step['machine']['processor']}, torch {step['machine']['torch']}" for step in steps}),
         "core_hours": round(sum(step["seconds"] for step in steps) / 3600, 4),
-        "findings": {str(number): _finding(number, runs) for number in only},
+        "findings": {number: one for number, one in found.items() if one["asked"] or is_run(one)},
     }
 
 
@@ -125,7 +139,7 @@ def markdown(report: dict[str, Any]) -> str:
         pairs = [s["difference"]["seeds"] if s["difference"] else 0 for s in deciding]
         told = min(pairs) if pairs else "–"  # nothing is compared
         lines.append(f"| {number}. {one['title']} | **{one['verdict']}** | {told} |")
-    lines += [*([""] if lines else []), *not_run(report["findings"])]
+    lines += [*([""] if lines else []), *not_asked(found), *not_run(report["findings"])]
     for number, one in found.items():
         lines += ["", f"### {number}. {one['title']}: {one['verdict']}", ""]
         lines += _scaling_lines(one.get("scaling", {}))
@@ -163,6 +177,12 @@ def not_run(findings: dict[str, dict[str, Any]]) -> list[str]:
         return []
     named = "; ".join(f"{number}. {one['title']}" for number, one in lacking.items())
     return [f"Not run, and so not shown: {named} (--only '[{', '.join(lacking)}]' runs them)."]
+
+
+def not_asked(findings: dict[str, dict[str, Any]]) -> list[str]:
+    """Return a line that names the findings that are told although they were not asked for; none if all were."""
+    numbers = [number for number, one in findings.items() if not one["asked"]]
+    return [f"Not asked for this time, and told from results that are there: {', '.join(numbers)}."] if numbers else []
 
 
 def _scaling_lines(found: dict[str, Any]) -> list[str]:

@@ -29,6 +29,12 @@ def result_path(folder: Path, name: str) -> Path:
     return folder / RESULTS / f"{name}.json"
 
 
+def num_seeds(folder: Path) -> int:
+    """Return the number of seeds, which are 0, 1, 2 and so on, that contains all those of a folder's results."""
+    ends = [path.stem.rpartition("-")[2] for path in (folder / RESULTS).glob("*-*.json")]
+    return max((int(end) + 1 for end in ends if end.isdecimal()), default=0)
+
+
 def read_result(folder: Path, name: str) -> Result:
     """Read the result of a task; empty if there is none.
 

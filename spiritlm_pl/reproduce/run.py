@@ -10,8 +10,8 @@ from spiritlm_pl.reproduce.findings import findings_file
 from spiritlm_pl.reproduce.folder import SETTINGS_FILE, TOKENIZERS, copy_tokenizer, has_tokenizer, shared_settings
 from spiritlm_pl.reproduce.merge import merge as merge_results
 from spiritlm_pl.reproduce.plan import all_tasks, needed_tokenizers, plan_file
-from spiritlm_pl.reproduce.report import build_report, cell, is_run, not_run, write_report
-from spiritlm_pl.reproduce.results import RESULTS, is_outdated, read_result
+from spiritlm_pl.reproduce.report import build_report, cell, is_run, not_asked, not_run, write_report
+from spiritlm_pl.reproduce.results import RESULTS, is_outdated, num_seeds, read_result
 from spiritlm_pl.reproduce.work import LOGS, Workers
 from spiritlm_pl.runtime.checksums import values_of
 from spiritlm_pl.runtime.devices import limited_cores, num_cores
@@ -36,7 +36,8 @@ def reproduce(
     """Train the paper's ablations in miniature with several seeds, and say which of its findings are seen.
 
     Run it again after an interrupt: finished runs are kept. Run it at the same time in other terminals, or on other
-    machines that see the same folder: each takes runs that nobody has.
+    machines that see the same folder: each takes runs that nobody has. The report always tells all that the folder has
+    results of, also where fewer findings or seeds are asked for.
 
     Examples:
         spiritlm reproduce findings --quickstart quickstart
@@ -72,9 +73,7 @@ def reproduce(
             if has_tokenizer(Path(quickstart), name):
                 copy_tokenizer(folder, Path(quickstart), name)
     for number in list(chosen):
-        lacking = [
-            name for name in needed_tokenizers(_conditions([number])) if not (folder / TOKENIZERS / name).is_dir()
-        ]
+        lacking = _lacking(folder, number)
         if lacking and (only is not None or MAIN_TOKENIZER in lacking):
             where = " and ".join(plan_file()["tokenizers"][name] for name in lacking)
             raise ValueError(f"quickstart must be the folder of a quickstart that has {where}, but is {quickstart}")
@@ -98,11 +97,15 @@ def reproduce(
             )
             console.print("Ctrl-C stops, the same command goes on.")
             failed = workers.run()
+    others = [number for number in known if number not in chosen and not _lacking(folder, number)]
+    conditions = _conditions([*chosen, *others])
+    settings = shared_settings(folder, needed_tokenizers(conditions), None, None, DEFAULTS)
+    tasks = all_tasks(settings, conditions, max(seeds, num_seeds(folder)))
     with values_of(folder / RESULTS):
-        report = build_report(folder, tasks, settings, chosen)
+        report = build_report(folder, tasks, settings, chosen, others)
     written = write_report(folder, report)
-    console.print(_table({number: one for number, one in report["findings"].items() if is_run(one)}))
-    for line in not_run(report["findings"]):
+    console.print(_table({number: one for number, one in report["findings"].items() if one["asked"] and is_run(one)}))
+    for line in (*not_asked(report["findings"]), *not_run(report["findings"])):
         console.print(line, markup=False)
     if outdated := sum(is_outdated(read_result(folder, task.name), task) for task in tasks):
         console.print(f"Results of other commands or configurations than this version's, not counted: {outdated}.")
@@ -121,10 +124,17 @@ def _leave_out(workers: Workers, chosen: list[int], asked_for: bool, console: Co
     for program, names in workers.leave_out_unable().items():
         conditions = {workers.tasks[name].condition for name in names}
         numbers = [number for number in chosen if conditions.intersection(_conditions([number]))]
-        told = f"finding {', '.join(map(str, numbers))} needs {program}, which is not installed"
+        runs = " and ".join(map(str, numbers))
+        told = f"{program} is not installed, without which there are no runs of finding {runs}"
         if asked_for:
             raise ValueError(f"only must be findings that can be run here, but {told}")
         console.print(f"{len(names)} tasks are left out: {told}.")
+
+
+def _lacking(folder: Path, number: int) -> list[str]:
+    """Return the names of the speech tokenizers that a finding needs and a folder does not have."""
+    needed = needed_tokenizers(_conditions([number]))
+    return [name for name in needed if not (folder / TOKENIZERS / name).is_dir()]
 
 
 def _conditions(chosen: list[int]) -> list[str]:

@@ -1,6 +1,8 @@
 """Training goes on where a checkpoint cannot be written, and the last good ones stay."""
 
 import errno
+import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from spiritlm_pl.callbacks.checkpoints import PatientCheckpoint, made_patient
+from spiritlm_pl.runtime.claims import WRITER
+from spiritlm_pl.runtime.left_over import this_machine
 
 
 class FullDisk(TorchCheckpointIO):
@@ -76,6 +80,30 @@ def test_a_full_disk_stops_only_saving(tmp_path: Path, error: Exception) -> None
         "step=3.ckpt",
         "step=4.ckpt",
     ]
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_two_fits_do_not_save_to_one_folder(tmp_path: Path) -> None:
+    folder, error = tmp_path / "checkpoints", OSError(errno.ENOSPC, "No space left on device")
+    claim = tmp_path / f".checkpoints{WRITER}.1.json"
+    claim.write_text(json.dumps({"host": "b", "machine": this_machine(), "process": os.getppid(), "since": 0}))
+    with pytest.raises(ValueError, match=r"^dirpath of ModelCheckpoint must be a folder that no other .* on b wri"):
+        trainer(folder, 1, set(), error).fit(BoringModel())
+    assert [*tmp_path.iterdir()] == [claim]
+    claim.write_text(json.dumps({"machine": this_machine(), "process": 2**22 + 1}))  # of a job that was killed
+    trainer(folder, 1, set(), error).fit(BoringModel())
+    assert [*tmp_path.iterdir()] == [folder] and (folder / "step=1.ckpt").is_file()
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_a_fit_that_fails_gives_its_folder_back(tmp_path: Path) -> None:
+    class Fails(BoringModel):
+        def on_train_start(self) -> None:
+            raise OSError("no such disk")
+
+    with pytest.raises(OSError, match="no such disk"):
+        trainer(tmp_path / "checkpoints", 1, set(), OSError()).fit(Fails())
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("monitor", ["step", None])

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.data.unit_index import UnitIndex
 from spiritlm_pl.datamodules.speech import WaveformDataModule
 from spiritlm_pl.modules.tokenize import TokenizeModule
+from spiritlm_pl.runtime.claims import WRITER
+from spiritlm_pl.runtime.left_over import this_machine
 from spiritlm_pl.tokenizers.features import MFCCConfig
 from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig, MinibatchKMeans
 from spiritlm_pl.tokenizers.phonetic import PhoneticTokenizer
@@ -132,6 +135,40 @@ def test_the_only_recording_of_a_part_is_broken(tokenizer: Path, own_corpus: Pat
     recording.write_bytes(b"")  # touched, and still broken
     predict(tokenizer, own_corpus, tmp_path / "units")
     assert len(UnitCorpus(tmp_path / "units" / "tones", "train")) == 6
+
+
+def test_a_second_run_is_refused_until_the_first_has_ended(
+    tokenizer: Path, tone_corpus: Path, own_corpus: Path, tmp_path: Path
+) -> None:
+    units = tmp_path / "units"
+    claim = units / tone_corpus.name / f"{WRITER}.1.json"
+    claim.parent.mkdir(parents=True)
+    claim.write_text(json.dumps({"host": "b", "machine": this_machine(), "process": os.getppid(), "since": 0}))
+    with pytest.raises(ValueError, match=r"^folder must be a folder that no other process writes to, but .* on b wri"):
+        predict(tokenizer, tone_corpus, units)
+    assert [*units.rglob("*.*")] == [claim]
+    info = own_corpus / "corpus.json"
+    info.write_text(json.dumps(json.loads(info.read_text()) | {"name": "others"}))
+    predict(tokenizer, own_corpus, units)  # units of another corpus do not mix with those of the first
+    claim.write_text(json.dumps({"machine": this_machine(), "process": 2**22 + 1}))  # of a job that was killed
+    predict(tokenizer, tone_corpus, units)
+    assert len(UnitCorpus(units / "tones", "train")) == 8 and not [*units.rglob(f"{WRITER}*")]
+
+
+def test_a_run_that_has_lost_its_folder_writes_no_manifest(
+    tokenizer: Path, tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty_parts = WriteUnits._write_empty_parts
+
+    def taken_over(self: WriteUnits) -> None:
+        (claim,) = (tmp_path / "tones").glob(f"{WRITER}.*")
+        claim.rename(claim.with_name(f"{WRITER}.2.json"))
+        empty_parts(self)
+
+    monkeypatch.setattr(WriteUnits, "_write_empty_parts", taken_over)
+    with pytest.raises(ValueError, match="another one has begun to write to .*tones while this one stood still"):
+        predict(tokenizer, tone_corpus, tmp_path)
+    assert not [*tmp_path.rglob("manifest.json")]
 
 
 def test_nothing_to_do(tokenizer: Path, tone_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

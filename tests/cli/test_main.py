@@ -162,7 +162,7 @@ def test_values_that_a_message_repeats_do_not_break_its_line(capsys: pytest.Capt
 def test_commands_of_other_packages_never_hide_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     points = {name: EntryPoint(name, "json:dumps", "spiritlm_pl.commands") for name in ("serve", "fit", "their_own")}
     monkeypatch.setattr("spiritlm_pl.cli.main.registered", lambda group: points)
-    with pytest.warns(UserWarning, match="commands fit, serve of other packages are not used, as spiritlm has its own"):
+    with pytest.warns(UserWarning, match="of other packages are not used where spiritlm has its own: fit, serve"):
         assert "their-own" in usage()
     assert find_command(["serve"])[0].__module__ == "spiritlm_pl.cli.serve"
     with pytest.warns(UserWarning, match="not used"):

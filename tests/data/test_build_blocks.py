@@ -191,7 +191,7 @@ def test_bad_input_is_named(units: Path, tmp_path: Path) -> None:
         ),
         ({"splits": ("train", "nope")}, ValueError, "splits must be of the corpora, but none has 'nope'"),
         ({"splits": ("train,test",)}, ValueError, r"but none has 'train,test': a list is written '\[a, b\]'"),
-        ({"text": [str(empty)]}, ValueError, "empty.txt is empty instead"),
+        ({"text": [str(empty)]}, ValueError, "none in .*empty.txt"),
         ({"text": [str(tmp_path / "none.txt")]}, FileNotFoundError, "none.txt is not there"),
         ({"text_validation": 1.0}, ValueError, r"text_validation must be in \[0, 1\), but is 1.0 instead"),
     ):

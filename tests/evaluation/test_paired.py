@@ -22,6 +22,14 @@ def test_equal_values_have_no_width() -> None:
     assert (found.value, found.low, found.high) == (5.0, 5.0, 5.0)
 
 
+def test_an_interval_ends_where_the_figure_does() -> None:
+    values = np.array([[1.0, 1.0], [0.9, 1.0], [1.0, 0.8]])
+    free, cut = crossed_mean(values), crossed_mean(values, (0.0, 1.0))
+    assert free.high is not None and free.high > 1.0
+    assert (cut.value, cut.low, cut.high) == (free.value, free.low, 1.0)
+    assert crossed_mean(1.0 - values, (0.0, 1.0)).low == 0.0
+
+
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (3,)])
 def test_no_table_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="shape"):

@@ -46,9 +46,9 @@ def test_strings_and_ids_become_pairs(model) -> None:
 def test_lines_that_give_no_pair_are_skipped_with_a_reason(model) -> None:
     bad = {
         "same tokens": {"prompt": "[Speech][Hu3]", "chosen": "[Hu1]", "rejected": "[Hu1]"},
-        "chosen is empty": {"prompt": "[Speech][Hu3]", "chosen": "", "rejected": "[Hu1]"},
-        "rejected is empty": {"prompt": "[Speech][Hu3]", "chosen": "[Hu1]"},
-        "prompt is empty": {"prompt": [], "chosen": [3], "rejected": [4]},
+        "there is nothing in chosen": {"prompt": "[Speech][Hu3]", "chosen": "", "rejected": "[Hu1]"},
+        "nothing in rejected": {"prompt": "[Speech][Hu3]", "chosen": "[Hu1]"},
+        "nothing in prompt": {"prompt": [], "chosen": [3], "rejected": [4]},
         "below 20": {"prompt": "[Speech][Hu3]", "chosen": "[Hu99]", "rejected": "[Hu1]"},
         "ids in": {"prompt": [3], "chosen": [99999], "rejected": [4]},
         "true or false": {"prompt": "the", "chosen": " cat", "rejected": " dog", "chosen_ends": "yes"},

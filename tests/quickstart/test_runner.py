@@ -20,6 +20,7 @@ from spiritlm_pl.cli.configs import find_config
 from spiritlm_pl.cli.main import guarded
 from spiritlm_pl.quickstart.changes import changes_line, check_own
 from spiritlm_pl.quickstart.plan import Variant, fit_options, quickstart_stages
+from spiritlm_pl.quickstart.recipe import recipe_of
 from spiritlm_pl.quickstart.run import quickstart
 from spiritlm_pl.quickstart.runner import Runner
 from spiritlm_pl.quickstart.stage import STAMPS, Stage, content_of, stage_keys
@@ -127,7 +128,8 @@ def finish(stages: list[Stage], *, with_settings: bool = True, left_out: str = "
         if stage.name == left_out:
             continue
         stamp: dict[str, Any] = {"key": keys[stage.name], "seconds": 1.0}
-        stamp |= {"settings": dict(stage.settings)} if with_settings else {}
+        recipe = recipe_of(stage.commands, stage.configs)
+        stamp |= {"settings": dict(stage.settings), "recipe": recipe} if with_settings else {}
         (STAMPS / f"{stage.name}.json").write_text(json.dumps(stamp))
 
 
@@ -153,6 +155,29 @@ def test_what_is_made_again_for_other_settings_is_told(tmp_path: Path, monkeypat
     assert told("base", "synthetic", 0.5, 150).startswith("--source is synthetic instead of apt: ")
     assert told("expressive", "apt", 0.5, 150) == ""  # shares what is there
     assert told("expressive", "apt", 0.5, 100).endswith(": spoken stories; MFCC units (baseline); HuBERT, iteration 1.")
+
+
+def test_what_has_changed_in_configurations_and_commands_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the settings of the quickstart were at that time, which change values of commands themselves."""
+    monkeypatch.chdir(tmp_path)
+    stamp = STAMPS / "lm.json"
+    for budget in (1.0, 0.5):
+        finish(quickstart_stages("base", "apt", budget, 100))
+        earlier = json.loads(stamp.read_text())
+        trainer = earlier["recipe"]["configs"]["lm/base_quickstart"]["trainer"]
+        trainer |= {"max_steps": 400, "accelerator": "gpu", "devices": 2, "precision": "32-true"}
+        earlier["recipe"]["commands"][0].append("--seed_everything=3")
+        stamp.write_text(json.dumps(earlier | {"key": "another"}))
+        line = told("base", "apt", 1.0, 100)
+        reasons, stages = line.split(": these stages are made again, and their results replaced: ")
+        assert reasons.startswith("--budget is 1.0 instead of 0.5, " if budget < 1 else "`fit` has nothing instead of")
+        assert reasons.endswith(
+            '`fit` has nothing instead of --seed_everything=3, trainer.accelerator of lm/base_quickstart is "cpu" '
+            'instead of "gpu", trainer.devices of lm/base_quickstart is 1 instead of 2, 2 more values are others'
+        )
+        assert "language model, interleaved" in stages and "\n" not in line
 
 
 def test_stages_of_unknown_settings_or_of_a_source_that_is_gone_are_told(
@@ -227,6 +252,11 @@ def test_a_result_that_another_command_has_replaced_is_told_and_left_alone(
     assert [*Runner([*stages], cores=1).state.values()] == ["waiting", "waiting"]
     assert changes_line("base", stages, keys).startswith(
         "Nothing is at quickstart/lm any more: these stages are made again, "
+    )
+    made(stages[0])
+    Path("quickstart/lm", CHECKSUMS).write_text(f"{sha256(b'trained anew').hexdigest()}  model.safetensors\n")
+    assert changes_line("base", stages[1:], keys).startswith(
+        "quickstart/lm is another than before: these stages are made again, and their results replaced: measure."
     )
 
 
@@ -324,7 +354,7 @@ def test_cores_are_a_limit_for_the_stages_and_for_what_they_start(
     class Begun(Exception):
         """Ends the quickstart where its stages would begin."""
 
-    def begin(stages: list[Stage], cores: int) -> Runner:
+    def begin(stages: list[Stage], cores: int, look: object) -> Runner:
         raise Begun(f"{cores} and {os.environ.get(CORES)}")
 
     monkeypatch.chdir(tmp_path)

@@ -81,6 +81,15 @@ def test_runs_are_paired_by_seed_and_items_by_id() -> None:
     assert chance is None  # runs of b have no item in common
 
 
+def test_intervals_of_shares_and_of_their_differences_end_where_these_do() -> None:
+    runs = {"a": {0: result([1, 1]), 1: result([1, 0])}, "b": {0: result([0, 0]), 1: result([0, 1])}}
+    mean = condition_mean(runs["a"], "speech_to_text")
+    assert mean is not None and (mean.value, mean.low, mean.high) == (75.0, 0.0, 100.0)
+    for better, worse, ends in (("a", "b", (-100.0, 100.0)), ("a", "chance", (-50.0, 50.0))):
+        found = difference(runs, "speech_to_text", better, worse)
+        assert found is not None and (found.low, found.high) == ends
+
+
 def test_a_mean_of_directions_is_taken_item_by_item() -> None:
     one = result([1, 0])
     one["steps"]["choice"]["figures"]["points"]["text_to_speech"] = [0, 0.5]

@@ -227,6 +227,32 @@ def test_findings_that_were_not_run_are_named_in_one_line(tmp_path: Path) -> Non
     assert "Not run, and so not shown: 4. Lengths of spans" in text and "|" not in text
 
 
+def test_a_report_on_fewer_findings_and_seeds_tells_all_that_the_folder_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    reproduce(str(out), str(quickstart(tmp_path / "quickstart", b"1")), stories=100, report_only=True)
+    settings = shared_settings(out, plan_file()["tokenizers"], None, None, (0, 0.0))
+    names = [name for number in (2, 7) for name in findings_file()["findings"][number]["conditions"]]
+    tasks = all_tasks(settings, names, 5)
+    for task in tasks:
+        if task.condition:
+            write_figures(out, task, [1.0, 0.0])
+    reproduce(str(out), report_only=True)
+    whole = json.loads((out / "report.json").read_text())
+    for only, seeds in (([2], 5), ([2, 8], 3), ([8], 1)):
+        capsys.readouterr()
+        reproduce(str(out), only=only, seeds=seeds, report_only=True)
+        found, told = json.loads((out / "report.json").read_text()), (out / "report.md").read_text()
+        assert found["core_hours"] == whole["core_hours"] > 0
+        for number in ("2", "7"):  # with all seeds, whatever was asked for
+            assert found["findings"][number] == whole["findings"][number] | {"asked": int(number) in only}
+            assert found["findings"][number]["statements"][0]["difference"]["seeds"] == 5
+        assert "Not asked for this time, and told from results that are there: 1, " in told
+        assert "Not asked for this time" in capsys.readouterr().out
+        assert ("Not run, and so not shown: 8. " in told) == (8 in only) and "5. What the units are" not in told
+
+
 def quickstart(folder: Path, weights: bytes) -> Path:
     for place in plan_file()["tokenizers"].values():
         (folder / place / "network").mkdir(parents=True)
@@ -313,9 +339,9 @@ def test_findings_whose_program_is_not_installed_are_left_out(
     source, out = quickstart(tmp_path / "quickstart", b"1"), tmp_path / "out"
     reproduce(str(out), str(source), seeds=1)
     told = " ".join(capsys.readouterr().out.split())
-    assert "5 tasks are left out: finding 9 needs apt-get, which is not installed." in told
+    assert "5 tasks are left out: apt-get is not installed, without which there are no runs of finding 9." in told
     assert "none-0" in begun and not {"prompts", "natural-0", "natural_none-0"} & set(begun)
-    with pytest.raises(ValueError, match="only must be findings that can be run here, but finding 9 needs apt-get"):
+    with pytest.raises(ValueError, match="only must be findings that can be run here, but apt-get is not installed"):
         reproduce(str(out), seeds=1, only=[1, 9])
     found = {
         task.name: task for task in all_tasks(shared_settings(out, ["hubert"], None, None, (0, 0.0)), ["natural"], 1)

@@ -345,3 +345,25 @@ def test_lines_are_claimed_while_they_are_written_alone(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="out must be a file of an earlier run, but line 1"), writer:
         pass
     assert [*tmp_path.iterdir()] == [out]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train-text-tokenizer", "out"],
+        ["join-tokenizers", "units", "pitch", "style", "out"],
+        ["extend-vocab", "base", "out"],
+        ["consolidate", "last.ckpt", "out"],
+        ["import-release", "release", "out"],
+        ["import-codec", "codec", "out"],
+    ],
+)
+def test_commands_that_write_a_model_folder_claim_it(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = {"host": "b", "machine": this_machine(), "process": os.getppid(), "since": 0}
+    Path("out").mkdir()
+    Path(f"out/{claims.WRITER}.1.json").write_text(json.dumps(told))
+    with pytest.raises(ValueError, match=r"^OUT(PUT)? must be a folder that no other .* on b writes to out: wait"):
+        run(words)

@@ -81,7 +81,7 @@ def test_reports_are_of_all_of_a_corpus(tone_corpus: Path, make_corpus: Callable
     write_cuts(corpus, "test", cuts)
     assert "speaker_pnmi" not in report(corpus)
     write_cuts(corpus, "test", [])
-    with pytest.raises(ValueError, match="corpora must hold utterances in split test, but .*tones have none"):
+    with pytest.raises(ValueError, match="corpora must hold utterances in split test, but there are none in .*tones"):
         report(corpus)
 
 

@@ -169,7 +169,7 @@ def _texts(files: Sequence[Path], folder: Path, column: str | None) -> Sources:
                 found.append(Source(id=f"{name}-{line}" if len(files) > 1 else str(line), text=text, labels=labels))
     if not found:
         why = f": {skipped[0].reason}" if skipped else ""
-        raise ValueError(f"{listed([str(path) for path in files])} must hold texts, but have none{why}")
+        raise ValueError(f"{listed([str(path) for path in files])} must hold texts, but there are none{why}")
     return Sources(found, "texts", skipped)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from spiritlm_pl.benchmarks.averages.compare import RESAMPLES, Comparison, bootstrap_p_value, shared_lines
 from spiritlm_pl.benchmarks.few_shot.draws import sampled
-from spiritlm_pl.benchmarks.few_shot.figures import EXACT, MACRO_F1, measure_of
+from spiritlm_pl.benchmarks.few_shot.figures import EXACT, MACRO_F1, measure_of, most_of
 from spiritlm_pl.benchmarks.items import AnswerLine
 
 
@@ -34,11 +34,12 @@ def compare_draws(first: Sequence[AnswerLine], second: Sequence[AnswerLine], way
     differences = differences[np.isfinite(differences)]
     varied = len(differences) > 0 and np.ptp(differences) > 1e-9
     low, high = np.quantile(differences, (0.025, 0.975)) if varied else (None, None)
+    most = most_of(way)
     higher, lower = _higher(ours, theirs, counted), _higher(theirs, ours, counted)
     return Comparison(
         difference=one.value - other.value,
-        low=None if low is None else float(low),
-        high=None if high is None else float(high),
+        low=None if low is None else max(-most, float(low)),
+        high=None if high is None else min(most, float(high)),
         p_value=bootstrap_p_value(differences),
         test="bootstrap",
         better=higher,

@@ -1,13 +1,15 @@
 """Figures over draws of shots: the mean over the draws, with an interval, and their spread.
 
 The interval is from a bootstrap over items and draws together: it says what other items and other shots would give. As
-few draws vary less among themselves than about the mean of all, their variance is widened by S / (S - 1).
+few draws vary less among themselves than about the mean of all, their variance is widened by S / (S - 1), and an
+interval may go beyond what the figure can be, where it is cut.
 
 Shapes: R resamples, N items, S draws.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import TypeAlias
 
 import numpy as np
@@ -24,25 +26,28 @@ Measured: TypeAlias = Callable[[Array], Array]  # weights of lines (R, N) to val
 Measure: TypeAlias = Callable[[Sequence[AnswerLine]], Measured]
 
 
-def figures_of_draws(lines: Sequence[AnswerLine], measure: Measure, shares: bool = False) -> list[Figure]:
+def figures_of_draws(
+    lines: Sequence[AnswerLine], measure: Measure, shares: bool = False, most: float = inf
+) -> list[Figure]:
     """Return the figure over all draws and splits first, then the spread of the draws, and each by itself.
 
     Args:
         lines: at least one line.
         measure: function from the lines of one draw to what is measured of them.
         shares: whether the figure is a share of items, so that no interval is narrower than Wilson's.
+        most: largest value that the figure can have, in percent, beyond which no interval goes.
     """
     splits = list(dict.fromkeys(str(line.labels["split"]) for line in lines))
     seeds = sorted({int(line.labels["seed"] or 0) for line in lines})
-    found = [_figure("all", lines, measure, shares)]
+    found = [_figure("all", lines, measure, shares, most)]
     if len(seeds) > 1:
         by_seed = {seed: [line for line in lines if line.labels["seed"] == seed] for seed in seeds}
-        each = [_figure(f"seed{seed}", own, measure, shares) for seed, own in by_seed.items()]
+        each = [_figure(f"seed{seed}", own, measure, shares, most) for seed, own in by_seed.items()]
         spread = float(np.std([figure.value for figure in each], ddof=1))
         found += [Figure("spread_of_seeds", spread, None, None, len(seeds)), *each]
     if len(splits) > 1:
         by_split = {split: [line for line in lines if line.labels["split"] == split] for split in splits}
-        found += [_figure(split, own, measure, shares) for split, own in by_split.items()]
+        found += [_figure(split, own, measure, shares, most) for split, own in by_split.items()]
     return found
 
 
@@ -109,16 +114,16 @@ def sampled(lines: Sequence[AnswerLine], measure: Measure, resamples: int = RESA
     return Sampled(value, drawn, sum(part.size for part in parts))
 
 
-def _figure(name: str, lines: Sequence[AnswerLine], measure: Measure, shares: bool) -> Figure:
+def _figure(name: str, lines: Sequence[AnswerLine], measure: Measure, shares: bool, most: float) -> Figure:
     """Return the mean over splits of the mean over draws, with an interval."""
     found = sampled(lines, measure)
     value, count, drawn = found.value, found.count, found.resamples
     drawn = drawn[np.isfinite(drawn)]
     low, high = (float(end) for end in np.quantile(drawn, (0.025, 0.975))) if len(drawn) else (value, value)
-    low = max(0.0, low)
     if shares:
         ends = wilson_interval(value / PERCENT * count, count)
-        low, high = min(low, PERCENT * ends[0]), min(PERCENT, max(high, PERCENT * ends[1]))
+        low, high = min(low, PERCENT * ends[0]), max(high, PERCENT * ends[1])
+    low, high = max(0.0, low), min(most, high)
     varied = high - low > 1e-9
     return Figure(name, value, low if varied else None, high if varied else None, count)
 

@@ -6,6 +6,7 @@ Shapes: R resamples, N items, C labels.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 
 import numpy as np
 
@@ -45,8 +46,8 @@ def intent_figures(lines: Sequence[AnswerLine]) -> dict[str, list[Figure]]:
         "commonest_label": [meant.most_common(1)[0][1] / len(lines)],
     }
     beside = [Figure(name, PERCENT * float(np.mean(found)), None, None, count) for name, found in shares.items()]
-    exact = figures_of_draws(lines, ratio_of(EXACT), shares=True)
-    f1 = figures_of_draws(lines, macro_f1(sorted(meant)))
+    exact = figures_of_draws(lines, ratio_of(EXACT), shares=True, most=most_of(EXACT))
+    f1 = figures_of_draws(lines, macro_f1(sorted(meant)), most=most_of(MACRO_F1))
     return {EXACT: [*exact, *beside, *_prompts(lines)], MACRO_F1: [*f1, *_prompts(lines)]}
 
 
@@ -112,6 +113,11 @@ def measure_of(lines: Sequence[AnswerLine], way: str) -> Measure:
         way: way of counting, as figures name it.
     """
     return macro_f1(sorted(set(map(_reference, lines)))) if way == MACRO_F1 else ratio_of(way)
+
+
+def most_of(way: str) -> float:
+    """Return the largest value of a way of counting, in percent; errors may be more than what they are counted in."""
+    return PERCENT if way in (EXACT, MACRO_F1) else inf
 
 
 def _prompts(lines: Sequence[AnswerLine]) -> list[Figure]:

@@ -139,7 +139,7 @@ def _check_fields(template: ShotTemplate, examples: Sequence[Example], reference
         lacking = [one.id for one in examples if not getattr(one, name).strip()]
         if lacking:
             raise ValueError(
-                f"examples must have a {name}, which the template asks for, but {listed(lacking)} have none"
+                f"examples must have a {name}, which the template asks for, but there is none for {listed(lacking)}"
             )
 
 

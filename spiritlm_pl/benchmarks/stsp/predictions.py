@@ -51,7 +51,7 @@ def read_pairs(references: Path, predictions: Path, names: LabelMap) -> tuple[li
     found = _by_id(predictions, lambda row: _prediction(row, names))
     extra = [name for name in found if name not in labels]
     if extra:
-        raise ValueError(f"{predictions} must have ids of {references}, but {listed(extra)} are not among them")
+        raise ValueError(f"{predictions} must have ids of {references}, but has others: {listed(extra)}")
     pairs = [(label, found[name]) for name, label in labels.items() if name in found]
     if not pairs:
         raise ValueError(f"{predictions} must have a prediction, but has none")

@@ -84,7 +84,7 @@ class TaskBenchmark:
                 if self.info.published not in told:
                     notes.append(f"{name} has no {self.info.published}: see {', '.join(told)} by --counted-by")
                 if left_out:
-                    notes.append(f"{', '.join(left_out)} of {name} is left out, as it is no mean over documents")
+                    notes.append(f"{name} is told without what is no mean over documents: {', '.join(left_out)}")
                 items += items_of(name, task, groups.get(name, ""), number)
         return Reading(items, "lm-eval", notes=notes)
 

@@ -79,7 +79,8 @@ def _found(names: Sequence[str], folder: Path) -> dict[str, Any]:
                 f"data of the tasks {', '.join(names)} must be in {folder} (OWNER/NAME, a copy of the repository of "
                 f"the data set), in the cache of Hugging Face or on its hub, but cannot be read: {what}"
             ) from error
-    raise ValueError(f"tasks must be tasks of lm-eval or YAML files in {folder}, but {', '.join(unknown)} is none")
+    lacking = " and no ".join(unknown)
+    raise ValueError(f"tasks must be tasks of lm-eval or YAML files in {folder}, but there is no {lacking}")
 
 
 def _managers(names: Sequence[str], folder: Path) -> Iterator[tuple[bool, Any]]:

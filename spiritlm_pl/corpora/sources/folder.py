@@ -22,8 +22,8 @@ _SAMPLE_RANGE = re.compile(r"\s*0\s+\d{4,}\s+(?=[^\W\d])")  # stands before the 
 def audio_files(folder: str | Path, written: Collection[Path] = (), argument: str = "folder") -> list[Path]:
     """Return the audio files of a folder at any depth, in linked folders as well, sorted by path.
 
-    Audio that `spiritlm prepare` has written for corpora in the folder is left out, and a line on standard error says
-    how much of which.
+    Audio that `spiritlm prepare` has written for corpora in the folder, or for the folder as a corpus, is left out, and
+    a line on standard error says how much of which.
 
     Args:
         folder: path of the folder.
@@ -37,7 +37,7 @@ def audio_files(folder: str | Path, written: Collection[Path] = (), argument: st
     folder = Path(folder)
     check_folder(folder, argument, "folder of audio")
     files = files_below(folder)
-    corpora = [path.parent for path in files if path.name == AUDIO_LIST and path.parent != folder]
+    corpora = [path.parent for path in files if path.name == AUDIO_LIST]
     own = {corpus: own_audio(corpus).difference(written) for corpus in corpora}
     left_out = {*written, *chain.from_iterable(own.values())}
     paths = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]

@@ -76,7 +76,7 @@ class TextSource:
             ValueError: always.
         """
         why = f" (left out: {'; '.join(skipped.lines())})" if skipped.total else ""
-        raise ValueError(f"text must hold words, but {self.name} is empty instead{why}")
+        raise ValueError(f"text must hold words, but there are none in {self.name}{why}")
 
     def check_unchanged(self) -> None:
         """Compare sizes and times of the files with those that were found first.

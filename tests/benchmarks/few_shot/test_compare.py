@@ -88,6 +88,18 @@ def test_labels_are_compared_in_both_ways(way):
     assert found.better > 0 and found.worse <= found.better
 
 
+@pytest.mark.parametrize("way", ["exact_match", "macro_f1"])
+def test_intervals_of_draws_that_differ_much_end_where_shares_do(way):
+    good = labelled(1.0)
+    poor = [{**line, "counts": {**line["counts"], "exact_match": (0.0, 1.0)}} for line in good]
+    poor = [{**line, "texts": {**line["texts"], "prediction": "c"}} for line in poor]
+    first, second = good[:80] + poor[80:], poor[:80] + poor[80:]
+    (all_draws, *_) = INTENTS.figures(first)[way]
+    assert (all_draws.value, all_draws.low, all_draws.high) == (50.0, 0.0, 100.0)
+    for found, ends in ((INTENTS.compared(first, second, way), 100), (INTENTS.compared(second, first, way), -100)):
+        assert ends in (found.low, found.high) and -100 <= found.low <= found.high <= 100
+
+
 def test_items_of_one_model_alone_are_left_out():
     first = transcripts([[0.1]] * 2, 30)
     assert ASR.compared(first, first[:-3], "wer").unpaired == 3

@@ -217,5 +217,5 @@ def test_folders_that_are_none_of_the_layouts(tmp_path, librispeech):
 def test_a_template_that_asks_for_what_the_data_lacks(table, tmp_path):
     (table / "data.tsv").write_text((table / "data.tsv").read_text().replace("the cat 3", ""))
     (tmp_path / "own.yaml").write_text('shot: "[Text]{text} A:{label}"\nquery: "[Text]{text} A:"\n')
-    with pytest.raises(ValueError, match="must have a text, which the template asks for, but 3.wav have none"):
+    with pytest.raises(ValueError, match="must have a text, which the template asks for, but there is none for 3.wav"):
         INTENTS.read(table, {"shots": 2, "template": str(tmp_path / "own.yaml")})

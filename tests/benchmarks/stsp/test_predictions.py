@@ -69,7 +69,7 @@ def test_emotions(files) -> None:
 @pytest.mark.parametrize(
     ("predictions", "references", "message"),
     [
-        ([{"id": 9, "pred": "happy"}], REFERENCES, "but 9 are not among them"),
+        ([{"id": 9, "pred": "happy"}], REFERENCES, "but has others: 9"),
         ([*PREDICTIONS, {"id": 3, "pred": "sad"}], REFERENCES, "line 5 of .*predictions.jsonl: id 3 comes twice"),
         ([{"id": 3}], REFERENCES, "line 1 of .*: pred is missing"),
         ([{"id": 3, "pred": "bored"}], REFERENCES, "pred must have a label, but is 'bored': map it by --labels"),

@@ -78,7 +78,7 @@ def test_continuations_are_judged_as_lm_eval_does(model, exported, tasks, monkey
     for line, sample in zip(lines, samples, strict=True):
         ((own, greedy),) = sample["filtered_resps"]
         assert line["log_likelihoods"] == pytest.approx([float(own)], abs=1e-4) and line["greedy"] == [bool(greedy)]
-    assert reading.notes == ["perplexity of tiny_last is left out, as it is no mean over documents"]
+    assert reading.notes == ["tiny_last is told without what is no mean over documents: perplexity"]
 
 
 def test_a_figure_can_be_computed_again_from_the_lines(model, tasks):

@@ -77,6 +77,20 @@ def test_audio_of_other_corpora_in_the_folder_is_not_taken_for_recordings(
         read_folder(tmp_path / "all")
 
 
+def test_a_folder_that_is_a_corpus_itself_is_read_without_what_was_written_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its recordings are those of any other corpus that is made of it, within or beside it."""
+    said = tmp_path / "said"
+    save_wav(said / "a.wav", 0.1 * torch.ones(22_050), 22_050)  # which is converted
+    (said / "a.txt").write_text("the word a")
+    for out in (said, said, tmp_path / "beside", said / "within", said):
+        prepare_folder(str(said), str(out), num_jobs=1)
+        assert not (out / SKIPPED_FILE).read_text() and (out / "audio" / "a.wav").is_file()
+    told = [line.rpartition(": ")[2] for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert told == [f"1 in {said}", f"1 in {said}", f"1 in {said}/within"]
+
+
 def test_a_speaker_level_that_a_file_does_not_have(tmp_path: Path) -> None:
     for place in ("ann/one", "bob"):
         (tmp_path / place).mkdir(parents=True)

@@ -135,8 +135,8 @@ WRONG = [
     ("a.parquet", b"PAR1 no", "text must be parquet files, but .*a.parquet is not"),
     ("a.arrow", b"ARROW1 no", "text must be arrow files, but .*a.arrow is not"),
     ("a.parquet.gz", b"", "text must be a parquet file as it was written, but .*a.parquet.gz is compressed"),
-    ("a.txt", b"\n \n", "text must hold words, but .*a.txt is empty instead$"),
-    ("a.jsonl", b'{"text": ""}\n' * 2, "a.jsonl is empty instead .left out: 2 x empty document, such as .*l:1"),
+    ("a.txt", b"\n \n", "text must hold words, but there are none in .*a.txt$"),
+    ("a.jsonl", b'{"text": ""}\n' * 2, "none in .*a.jsonl .left out: 2 x empty document, such as .*l:1"),
 ]
 
 
