@@ -5,7 +5,7 @@ Shapes: W words, N tokens of all of them.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +18,7 @@ from spiritlm_pl.runtime.ragged import ragged_take
 Ids: TypeAlias = npt.NDArray[np.unsignedinteger]
 Integers: TypeAlias = npt.NDArray[np.int64]
 MOST_WORDS = 1 << 18  # words that are kept
+FEW = 4  # how many known words make one word of a batch few
 MOST_IDS = 1 << 22  # ids of words that are kept
 MOST_BYTES = 1 << 18  # of words that are encoded together, for which libraries take up to 200 bytes a byte
 
@@ -69,8 +70,9 @@ class KnownWords:
     def __init__(self, encode: Encode, dtype: np.dtype[Any]) -> None:
         """Know no words yet."""
         self._encode = encode
-        self._words = pa.array([], pa.large_binary())
+        self._words = [pa.array([], pa.large_binary())]  # parts of all
         self._table = IdTable.of([], dtype)  # of these words, in their order
+        self._numbers: dict[bytes, int] | None = None  # of these words; None until few are looked up among many
 
     def places(self, words: pa.Array, others: Integers | None = None) -> tuple[IdTable, Integers]:
         """Return a table of ids, and places in it.
@@ -84,23 +86,50 @@ class KnownWords:
         """
         if not len(words):
             return self._table, np.zeros(0, dtype=np.int64)
-        # Arrow numbers different words as it meets them, so that those that are known keep their places.
-        found = pa.chunked_array([self._words, words]).dictionary_encode()
-        last = found.chunk(found.num_chunks - 1)
-        places, different, known = last.indices.to_numpy(), last.dictionary, len(self._words)
-        forgets = known > MOST_WORDS or len(self._table.ids) > MOST_IDS  # those that do not occur here
-        if forgets or others is not None:
-            used = np.arange(len(different)) < (0 if forgets else known)
-            used[places if others is None else np.delete(places, others)] = True
-            if forgets:
-                self._table = self._table.take(np.flatnonzero(used[:known]))
-            known = int(used[:known].sum())
-            places, different = (np.cumsum(used) - 1)[places], different.filter(pa.array(used))
-            self._words = different.slice(0, known)
-        if len(different) > known:
-            self._table = self._table.joined(*in_slices(self._encode, different.slice(known)))
-        self._words = different
+        known = len(self._table)
+        forgets = known > MOST_WORDS or len(self._table.ids) > MOST_IDS
+        few = FEW * len(words) < known and not forgets
+        places, new = self._looked_up(words) if few else self._numbered(words)
+        if forgets:
+            met = np.zeros(known, dtype=bool)
+            met[places[places < known]] = True
+            self._table, self._words = self._table.take(np.flatnonzero(met)), [self._words[0].filter(pa.array(met))]
+            numbers = np.cumsum(np.append(met, np.ones(len(new), dtype=bool))) - 1
+            places, known = numbers[places], len(self._table)
+        if others is not None:
+            wanted = np.zeros(len(new), dtype=bool)
+            asked = np.delete(places, others)
+            wanted[asked[asked >= known] - known] = True
+            new = new.filter(pa.array(wanted))
+            beyond = places >= known
+            places[beyond] = known + (np.cumsum(wanted) - 1)[places[beyond] - known]
+        if len(new):
+            self._table = self._table.joined(*in_slices(self._encode, new))
+            self._words.append(new)
+            if self._numbers is not None:
+                self._numbers.update(zip(new.to_pylist(), range(known, known + len(new)), strict=True))
         return self._table, places
+
+    def _numbered(self, words: pa.Array) -> tuple[Integers, pa.Array]:
+        """Return the number of each word, and new words, whose numbers follow those of the known ones."""
+        # Arrow numbers different words as it meets them, so that those that are known keep their places.
+        found = pa.chunked_array([*self._words, words]).dictionary_encode()
+        last = found.chunk(found.num_chunks - 1)
+        known = len(self._table)
+        self._words, self._numbers = [last.dictionary.slice(0, known)], None
+        return last.indices.to_numpy().astype(np.int64), last.dictionary.slice(known)
+
+    def _looked_up(self, words: pa.Array) -> tuple[Integers, pa.Array]:
+        """Do the same for words that are few beside the known ones, which are not numbered again."""
+        if self._numbers is None:
+            names = chain.from_iterable(part.to_pylist() for part in self._words)
+            self._numbers = {name: number for number, name in enumerate(names)}
+        found = words.dictionary_encode()
+        names = found.dictionary.to_pylist()
+        numbers = np.fromiter(map(self._numbers.get, names, repeat(-1)), dtype=np.int64, count=len(names))
+        missing = np.flatnonzero(numbers < 0)
+        numbers[missing] = len(self._table) + np.arange(len(missing))
+        return numbers[found.indices.to_numpy()], found.dictionary.take(pa.array(missing))
 
 
 def in_slices(encode: Encode, words: pa.Array) -> Iterator[IdTable]:

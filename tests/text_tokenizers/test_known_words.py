@@ -1,5 +1,7 @@
 """Words are encoded once, as long as they are not forgotten, and keep their ids."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
@@ -68,12 +70,26 @@ def test_few_bytes_are_encoded_at_a_time(monkeypatch) -> None:
     assert encoder.met == [["a", "ab"], ["abc"], ["abcdef"], ["b", "c"]]
 
 
-@given(batches=BATCHES, most=st.integers(0, 4))
-def test_ids_are_those_of_the_encoder(batches: list[list[str]], most: int) -> None:
-    kept, known_words.MOST_WORDS = known_words.MOST_WORDS, most
-    try:
+@given(batches=BATCHES, most=st.integers(0, 9), few=st.sampled_from([1, 4, 0]), left_out=st.integers(0, 3))
+def test_ids_are_those_of_the_encoder(batches: list[list[str]], most: int, few: int, left_out: int) -> None:
+    """However many words are kept, and however those that are known are found."""
+    with patch.multiple(known_words, MOST_WORDS=most, FEW=few):
         known = KnownWords(Encoder(), np.dtype(np.uint16))
         for batch in batches:
             assert ids_of(known, batch) == [*"".join(batch).encode()]
-    finally:
-        known_words.MOST_WORDS = kept
+            strings = pa.array([word.encode() for word in batch], pa.large_binary())
+            table, places = known.places(strings, np.arange(min(left_out, len(batch))))
+            assert table.take(places[left_out:]).ids.tolist() == [*"".join(batch[left_out:]).encode()]
+
+
+def test_few_words_are_not_compared_with_all_that_are_known() -> None:
+    encoder = Encoder()
+    known = KnownWords(encoder, np.dtype(np.uint16))
+    ids_of(known, [str(number) for number in range(100)])
+    with patch.object(KnownWords, "_numbered", side_effect=AssertionError):
+        assert ids_of(known, ["7", "new", "99", "new"]) == [*b"7new99new"]
+        assert ids_of(known, ["new", "other"]) == [*b"newother"]
+    assert encoder.met[1:] == [["new"], ["other"]]
+    many = [str(number) for number in range(50, 150)]
+    assert ids_of(known, [*many, "other"]) == [*"".join(many).encode(), *b"other"]
+    assert encoder.met[3:] == [[str(number) for number in range(100, 150)]]
