@@ -19,7 +19,7 @@ from spiritlm_pl.reproduce.findings import (
     title_of,
 )
 from spiritlm_pl.reproduce.plan import Settings, Task
-from spiritlm_pl.reproduce.results import done_steps, read_result
+from spiritlm_pl.reproduce.results import done_steps, is_outdated, read_result
 from spiritlm_pl.reproduce.scaling import scaling
 from spiritlm_pl.runtime.provenance import atomic_path
 
@@ -59,12 +59,15 @@ def build_report(
     steps = [step for task in tasks for step in done_steps(read_result(folder, task.name), task.steps).values()]
     numbers = sorted({*asked, *others})
     found = {str(number): {**_finding(number, runs), "asked": number in asked} for number in numbers}
+    outdated = [task.condition for task in tasks if is_outdated(read_result(folder, task.name), task)]
+    told = [number for number in numbers if {*outdated}.intersection(findings_file()["findings"][number]["conditions"])]
     return {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": {"stories": settings.stories, "budget": settings.budget, "tokenizers": dict(settings.tokenizers)},
         "code": sorted({step["code"] for step in steps}),
         "machines": sorted({f"{step['machine']['processor']}, torch {step['machine']['torch']}" for step in steps}),
         "core_hours": round(sum(step["seconds"] for step in steps) / 3600, 4),
+        "not_counted": {"results": len(outdated), "findings": told},
         "findings": {number: one for number, one in found.items() if one["asked"] or is_run(one)},
     }
 
@@ -139,7 +142,7 @@ def markdown(report: dict[str, Any]) -> str:
         pairs = [s["difference"]["seeds"] if s["difference"] else 0 for s in deciding]
         told = min(pairs) if pairs else "–"  # nothing is compared
         lines.append(f"| {number}. {one['title']} | **{one['verdict']}** | {told} |")
-    lines += [*([""] if lines else []), *not_asked(found), *not_run(report["findings"])]
+    lines += [*([""] if lines else []), *not_asked(found), *not_run(report["findings"]), *not_counted(report)]
     for number, one in found.items():
         lines += ["", f"### {number}. {one['title']}: {one['verdict']}", ""]
         lines += _scaling_lines(one.get("scaling", {}))
@@ -177,6 +180,15 @@ def not_run(findings: dict[str, dict[str, Any]]) -> list[str]:
         return []
     named = "; ".join(f"{number}. {one['title']}" for number, one in lacking.items())
     return [f"Not run, and so not shown: {named} (--only '[{', '.join(lacking)}]' runs them)."]
+
+
+def not_counted(report: dict[str, Any]) -> list[str]:
+    """Return a line that tells of results of earlier commands or configurations; none if there are none."""
+    found = report["not_counted"]
+    if not found["results"]:
+        return []
+    where = f", of findings {', '.join(map(str, found['findings']))}" if found["findings"] else ""
+    return [f"Results of other commands or configurations than this version's, not counted: {found['results']}{where}."]
 
 
 def not_asked(findings: dict[str, dict[str, Any]]) -> list[str]:

@@ -10,8 +10,8 @@ from spiritlm_pl.reproduce.findings import findings_file
 from spiritlm_pl.reproduce.folder import SETTINGS_FILE, TOKENIZERS, copy_tokenizer, has_tokenizer, shared_settings
 from spiritlm_pl.reproduce.merge import merge as merge_results
 from spiritlm_pl.reproduce.plan import all_tasks, needed_tokenizers, plan_file
-from spiritlm_pl.reproduce.report import build_report, cell, is_run, not_asked, not_run, write_report
-from spiritlm_pl.reproduce.results import RESULTS, is_outdated, num_seeds, read_result
+from spiritlm_pl.reproduce.report import build_report, cell, is_run, not_asked, not_counted, not_run, write_report
+from spiritlm_pl.reproduce.results import RESULTS, num_seeds
 from spiritlm_pl.reproduce.work import LOGS, Workers
 from spiritlm_pl.runtime.checksums import values_of
 from spiritlm_pl.runtime.devices import limited_cores, num_cores
@@ -105,10 +105,8 @@ def reproduce(
         report = build_report(folder, tasks, settings, chosen, others)
     written = write_report(folder, report)
     console.print(_table({number: one for number, one in report["findings"].items() if one["asked"] and is_run(one)}))
-    for line in (*not_asked(report["findings"]), *not_run(report["findings"])):
+    for line in (*not_asked(report["findings"]), *not_run(report["findings"]), *not_counted(report)):
         console.print(line, markup=False)
-    if outdated := sum(is_outdated(read_result(folder, task.name), task) for task in tasks):
-        console.print(f"Results of other commands or configurations than this version's, not counted: {outdated}.")
     minutes = (time.monotonic() - start) / 60
     console.print(f"Done in {minutes:.1f} minutes: {', '.join(map(str, written))}", soft_wrap=True)
     if failed:

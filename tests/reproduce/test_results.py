@@ -365,5 +365,6 @@ def test_a_report_tells_of_results_that_do_not_count_and_leaves_no_earlier_pictu
     (tmp_path / "out/report.png").write_bytes(b"of an earlier report")
     reproduce(str(tmp_path / "out"), only=[1], report_only=True)
     told = " ".join(capsys.readouterr().out.split())
-    assert "Results of other commands or configurations than this version's, not counted: 1." in told
+    line = "Results of other commands or configurations than this version's, not counted: 1, of findings 1, "
+    assert line in told and line in (tmp_path / "out/report.md").read_text()
     assert "report.png" not in told and not (tmp_path / "out/report.png").exists()
