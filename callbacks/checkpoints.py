@@ -47,7 +47,8 @@ class PatientCheckpoint(ModelCheckpoint):
             ValueError: if another fit saves to it.
         """
         super().setup(trainer, pl_module, stage)
-        if stage == "fit" and trainer.is_global_zero and self.dirpath and "://" not in str(self.dirpath):
+        saves = not getattr(trainer, "fast_dev_run", False) and (self.save_top_k != 0 or self.save_last)
+        if saves and stage == "fit" and trainer.is_global_zero and self.dirpath and "://" not in str(self.dirpath):
             claim = ExitStack()
             claim.enter_context(only_writer(self.dirpath, "dirpath of ModelCheckpoint", beside=True))
             self._claim = claim

@@ -5,6 +5,7 @@ from pathlib import Path
 from spiritlm_pl.corpora.text_files.skipped import Skipped
 from spiritlm_pl.data.blocks import read_manifest
 from spiritlm_pl.data.build_blocks import build_blocks as build
+from spiritlm_pl.runtime.found import held_in
 
 SPLITS = ("train", "validation", "test")
 SHOWN = 3  # names in a message; further ones are counted
@@ -123,7 +124,7 @@ def build_blocks(
 
 def _check_out(out: Path, splits: tuple[str, ...]) -> None:
     """Raise a ValueError if a folder holds something, but no blocks; hidden files do not count."""
-    held = sorted(one.name for one in out.iterdir() if not one.name.startswith(".")) if out.is_dir() else []
+    held = held_in(out)
     if held and not {*splits, *SPLITS}.intersection(held):
         more = f" and {len(held) - SHOWN} more" if len(held) > SHOWN else ""
         raise ValueError(f"out must be empty or hold blocks, but {out} holds {', '.join(held[:SHOWN])}{more}")

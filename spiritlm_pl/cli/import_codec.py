@@ -4,6 +4,7 @@ from pathlib import Path
 
 from spiritlm_pl.cli.parser import writes
 from spiritlm_pl.registry import trust_given
+from spiritlm_pl.runtime.found import held_in
 
 
 @writes("out")
@@ -41,8 +42,8 @@ def import_codec(
     from spiritlm_pl.runtime.lineage import write_note
     from spiritlm_pl.tokenizers.neural_codec import NeuralCodec
 
-    if out.exists() and any(out.iterdir()):
-        raise ValueError(f"out must be a new folder, but {out} is not empty")
+    if held := held_in(out):
+        raise ValueError(f"out must be a new folder, but {out} holds {', '.join(held[:3])}")
     disable_progress_bar()
     codec = NeuralCodec.load_pretrained(source, num_codebooks, semantic, class_path, device)
     save_network(out, codec, TOKENIZER_STAGE, extra={"source": source})

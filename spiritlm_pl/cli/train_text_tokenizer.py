@@ -34,15 +34,17 @@ def train(
         text_field: field or column of the text in JSON lines, Parquet and Arrow files.
         vocab_size: number of pieces; if left out, as many as the text gives, at most 1,000.
     """
+    if not (corpora or units or text):
+        raise ValueError("corpora, units or text must name what to train on, but all of them are missing")
     skipped = Skipped()
     lines = [*_corpus_texts(corpora or []), *_unit_texts(units or []), *_file_texts(text or [], text_field, skipped)]
     tokenizer = train_text_tokenizer(lines, vocab_size)
     tokenizer.save(out)
-    words = sum(len(line.split()) for line in lines)
-    pieces = sum(len(tokenizer.encode(line)) for line in lines)
+    words, characters = sum(len(line.split()) for line in lines), sum(map(len, lines))
+    pieces = max(sum(len(tokenizer.encode(line)) for line in lines), 1)
     print(
-        f"{out}: {tokenizer.vocab_size:,} pieces from {len(lines):,} texts, "
-        f"{words:,} words, {pieces / max(words, 1):.2f} pieces a word"
+        f"{out}: {tokenizer.vocab_size:,} pieces from {len(lines):,} texts, {words:,} words, "
+        f"{pieces / max(words, 1):.2f} pieces a word, {characters / pieces:.2f} characters a piece"
     )
     for line in skipped.lines():
         print(f"Left out: {line}")

@@ -27,7 +27,7 @@ from spiritlm_pl.corpora.replacing import check_corpus, claim_audio
 from spiritlm_pl.corpora.splitting import assign_splits, check_fractions, split_of_part
 from spiritlm_pl.corpora.text_files.finding import find_files
 from spiritlm_pl.corpora.text_files.skipped import Skipped
-from spiritlm_pl.runtime.found import found_at
+from spiritlm_pl.runtime.found import found_at, held_in
 from spiritlm_pl.runtime.left_over import temporary_folder
 from spiritlm_pl.storage.places import is_url
 
@@ -138,7 +138,7 @@ class _Listed(Skipped):
 def _check_out(out: Path) -> None:
     """Refuse a folder that holds something else than a corpus, or what an earlier run has left of one."""
     own = (INFO_FILE, "audio", GIVEN)
-    held = sorted(one.name for one in out.iterdir() if not one.name.startswith(".")) if out.is_dir() else []
+    held = held_in(out)
     if held and not set(own).intersection(held):
         raise ValueError(f"out must be a new folder or a corpus, but {out} holds {', '.join(held[:3])}")
 

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from spiritlm_pl.lm.base_model import checkpoint_config, load_whole, model_folder
 from spiritlm_pl.lm.build import set_rope_theta
 from spiritlm_pl.lm.folder import save_lm
+from spiritlm_pl.runtime.found import held_in
 from spiritlm_pl.runtime.model_description import stored_vocabulary
 from spiritlm_pl.streams import differences
 from spiritlm_pl.text_tokenizers.check import check_text_tokenizer
@@ -97,8 +98,8 @@ def extend_checkpoint(
             `folder` is not empty.
     """
     source = model_folder(base)
-    if Path(folder).exists() and any(Path(folder).iterdir()):
-        raise ValueError(f"output must be a new folder, but {folder} is not empty")
+    if held := held_in(folder):
+        raise ValueError(f"output must be a new folder, but {folder} holds {', '.join(held[:3])}")
     config = checkpoint_config(str(source))
     earlier = stored_vocabulary(source)
     if earlier is not None:

@@ -36,8 +36,8 @@ def warning_line(budget: float, stories: int) -> str:
     if budget > least or stories > few:
         return ""
     return (
-        "--budget and --stories must be large enough for units that tell sounds apart, but are "
-        f"{budget:g} and {stories}: with {least:g} and {few} all sounds became one unit, and the command ended there"
+        f"Warning: --budget {budget:g} and --stories {stories} may be too small: with {least:g} and {few} all sounds "
+        "became one unit. Where that happens, the command ends once the units are made."
     )
 
 

@@ -129,7 +129,7 @@ class Stage:
         from spiritlm_pl.cli.main import guarded, run
 
         torch.set_num_threads(min(self.threads, num_cores()))
-        start = time.monotonic()
+        start, recipe = time.monotonic(), recipe_of(self.commands, self.configs)  # as they are for the key
         for words in self._resumed(key):
             print(f"\n$ spiritlm {' '.join(words)}", flush=True)
             code = guarded(partial(run, list(words)))
@@ -140,7 +140,7 @@ class Stage:
                 "key": key,
                 "seconds": round(time.monotonic() - start, 1),
                 "settings": dict(self.settings),
-                "recipe": recipe_of(self.commands, self.configs),
+                "recipe": recipe,
                 "content": {path: content_of(path) for path in (*self.makes, *self.reads)},
             }
             path.write_text(json.dumps(stamp), encoding="utf-8")

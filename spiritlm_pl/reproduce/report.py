@@ -25,8 +25,8 @@ from spiritlm_pl.runtime.provenance import atomic_path
 
 NOTE = (
     "Differences are in points, the mean over pairs of runs with the same seed and over the same test items; intervals "
-    "(95 %) take both seeds and items for samples (crossed, Student's t), and end where the figures do: shares at 0 "
-    "and 100 %, their differences at -100 and 100 points. The paper's figures are those of other data and of models a "
+    "(95 %) take both seeds and items for samples (crossed, Student's t), and end where the figures do, such as shares "
+    "at 0 and 100 %. The paper's figures are those of other data and of models a "
     f"thousand times larger. Fewer than {FEWEST_SEEDS} pairs of runs are too few for a verdict."
 )
 

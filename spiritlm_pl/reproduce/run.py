@@ -76,7 +76,8 @@ def reproduce(
         lacking = _lacking(folder, number)
         if lacking and (only is not None or MAIN_TOKENIZER in lacking):
             where = " and ".join(plan_file()["tokenizers"][name] for name in lacking)
-            raise ValueError(f"quickstart must be the folder of a quickstart that has {where}, but is {quickstart}")
+            given = "is missing" if quickstart is None else f"is {quickstart}"
+            raise ValueError(f"quickstart must be the folder of a quickstart that has {where}, but {given}")
         if lacking:
             chosen.remove(number)
             searched = folder / TOKENIZERS if quickstart is None else quickstart

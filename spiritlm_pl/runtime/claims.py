@@ -158,8 +158,11 @@ def only_writer(
         WrittenByAnother: if another process writes to it, or has begun to while this one stood still.
     """
     place = Path(path).resolve()
-    fits = place.is_file() if file else place.is_dir()
-    if place in _written_here or not (fits or (new and not place.exists())):
+    try:
+        fits = (place.is_file() if file else place.is_dir()) or (new and not place.exists())
+    except OSError:  # below a folder that cannot be searched
+        fits = False
+    if place in _written_here or not fits:
         yield _written_here.get(place, lambda: None)
         return
     folder, name = (place.parent, f".{place.name}{WRITER}") if file or beside else (place, WRITER)

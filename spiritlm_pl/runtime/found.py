@@ -14,6 +14,12 @@ def lacks(folder: str | Path) -> str:
     return f"{folder} has none" if Path(folder).is_dir() else found_at(folder)
 
 
+def held_in(folder: str | Path) -> list[str]:
+    """Return the sorted names of what a folder holds, but for hidden ones, such as claims; if it is none, nothing."""
+    folder = Path(folder)
+    return sorted(one.name for one in folder.iterdir() if not one.name.startswith(".")) if folder.is_dir() else []
+
+
 def check_folder(path: str | Path, argument: str, what: str) -> None:
     """Refuse a path at which there is no folder.
 

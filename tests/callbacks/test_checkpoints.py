@@ -90,6 +90,8 @@ def test_two_fits_do_not_save_to_one_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^dirpath of ModelCheckpoint must be a folder that no other .* on b wri"):
         trainer(folder, 1, set(), error).fit(BoringModel())
     assert [*tmp_path.iterdir()] == [claim]
+    trainer(folder, 1, set(), error, save_top_k=0, save_last=False).fit(BoringModel())  # which saves nothing
+    assert [*tmp_path.iterdir()] == [claim]
     claim.write_text(json.dumps({"machine": this_machine(), "process": 2**22 + 1}))  # of a job that was killed
     trainer(folder, 1, set(), error).fit(BoringModel())
     assert [*tmp_path.iterdir()] == [folder] and (folder / "step=1.ckpt").is_file()

@@ -8,11 +8,13 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from spiritlm_pl.cli.extend_vocab import extend_vocab
+from spiritlm_pl.cli.main import run
 from spiritlm_pl.lm.base_model import checkpoint_config
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network
 from spiritlm_pl.lm.extend_vocab import extend_checkpoint, extend_embeddings
 from spiritlm_pl.lm.folder import load_causal_lm, load_lm, save_lm
 from spiritlm_pl.runtime.checksums import CHECKSUMS
+from spiritlm_pl.runtime.model_description import stored_vocabulary
 from spiritlm_pl.streams import PITCH
 from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
 from spiritlm_pl.vocabulary import Vocabulary
@@ -192,5 +194,8 @@ def test_trained_tokens_are_not_lost_and_folders_not_overwritten(tmp_path):
     save_lm(tmp_path / "base", AutoModelForCausalLM.from_config(config), vocabulary, text)
     with pytest.raises(ValueError, match="num_units must be at least the 20 of .*, whose trained tokens are kept, but"):
         extend_vocab(str(tmp_path / "base"), tmp_path / "new", num_units=10)
-    with pytest.raises(ValueError, match="output must be a new folder, but .*base is not empty"):
+    with pytest.raises(ValueError, match="output must be a new folder, but .*base holds "):
         extend_vocab(str(tmp_path / "base"), tmp_path / "base", num_units=20)
+    run(["extend-vocab", str(tmp_path / "base"), str(tmp_path / "new"), "--num-units=30"])
+    assert stored_vocabulary(tmp_path / "new").layout.first.size == 30
+    assert not list((tmp_path / "new").glob(".*"))  # such as the claim of the command on the folder

@@ -151,5 +151,5 @@ def test_sizes_that_are_known_to_collapse_are_warned_of_before_anything_is_train
     monkeypatch.setattr(Runner, "run", stop)
     with pytest.raises(KeyboardInterrupt):
         quickstart("base", "synthetic", budget, stories)
-    line = f"must be large enough for units that tell sounds apart, but are {budget:g} and {stories}: with 0.02 and 100"
+    line = f"Warning: --budget {budget:g} and --stories {stories} may be too small: with 0.02 and 100"
     assert (line in capsys.readouterr().out) == warned

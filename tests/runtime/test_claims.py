@@ -367,3 +367,16 @@ def test_commands_that_write_a_model_folder_claim_it(
     Path(f"out/{claims.WRITER}.1.json").write_text(json.dumps(told))
     with pytest.raises(ValueError, match=r"^OUT(PUT)? must be a folder that no other .* on b writes to out: wait"):
         run(words)
+
+
+def test_below_a_folder_that_cannot_be_searched_there_is_no_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    with only_writer(tmp_path / "locked/out", "out") as check:
+        check()
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == []

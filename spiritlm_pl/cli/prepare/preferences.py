@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from spiritlm_pl.cli.batch.items import MODEL, best_device
 from spiritlm_pl.cli.parser import look, writes
 from spiritlm_pl.cli.prepare.preference_sources import Direction, PreferenceSource
+from spiritlm_pl.runtime.found import held_in
 
 if TYPE_CHECKING:
     from spiritlm_pl.generation.loading import ModelFolders
@@ -246,7 +247,7 @@ def reference(
 
 def _check_out(out: Path) -> None:
     """Refuse a folder that holds something else than preferences, or what their preparation has begun with."""
-    held = sorted(one.name for one in out.iterdir() if not one.name.startswith(".")) if out.is_dir() else []
+    held = held_in(out)
     if held and not any(name.startswith(("preferences.", "answers", "scores")) for name in held):
         raise ValueError(f"out must be a new folder or one of preferences, but {out} holds {', '.join(held[:3])}")
 
