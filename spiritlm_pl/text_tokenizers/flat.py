@@ -73,26 +73,29 @@ class FlatEncoder:
     def encode(self, texts: pa.Array) -> tuple[Counts, Ids]:
         """Encode texts, which are large strings of Arrow; return the number of tokens of each (D,) and all ids (N,)."""
         if self._cut is None:
-            whole = IdTable.of([], self._dtype).joined(*in_slices(self._one_by_one, texts))
+            whole = self._one_by_one(texts)
         else:
             flat = FlatTexts.of(texts)
             whole = _encoded(flat, Words.of_parts(flat, self._cut), self._others, self._beginnings)
         return np.diff(whole.bounds).astype(np.uint32), whole.ids
 
     def _one_by_one(self, words: pa.Array) -> IdTable:
-        return IdTable.of(self.tokenizer.encode_batch(strings_of(words)), self._dtype)
+        return self._in_slices(self.tokenizer.encode_batch, words)
 
     def _following(self, words: pa.Array) -> IdTable:
-        return IdTable.of(self.tokenizer.encode_following(strings_of(words)), self._dtype)
+        return self._in_slices(self.tokenizer.encode_following, words)
+
+    def _in_slices(self, encode: Callable[[list[str]], list[list[int]]], words: pa.Array) -> IdTable:
+        return in_slices(lambda some: IdTable.of(encode(strings_of(some)), self._dtype), words)
 
     def _without_spaces(self, encode: Encode, words: pa.Array) -> IdTable:
         return encode(FlatTexts.of(words).without_spaces().array())
 
     def _joined(self, joined: JoinedWords, words: pa.Array) -> IdTable:
-        return joined.encode(words, self._dtype)
+        return in_slices(lambda some: joined.encode(some, self._dtype), words)
 
     def _within(self, backend: SentencePiece, parts: pa.Array) -> IdTable:
-        return IdTable.of(backend.encode_within(strings_of(parts)), self._dtype)
+        return self._in_slices(backend.encode_within, parts)
 
     def _in_kinds(self, known: KnownWords, whole: Sequence[str], words: pa.Array) -> IdTable:
         flat = FlatTexts.of(words)

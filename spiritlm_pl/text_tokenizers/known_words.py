@@ -3,7 +3,7 @@
 Shapes: W words, N tokens of all of them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Any, TypeAlias
@@ -97,14 +97,14 @@ class KnownWords:
             numbers = np.cumsum(np.append(met, np.ones(len(new), dtype=bool))) - 1
             places, known = numbers[places], len(self._table)
         if others is not None:
-            wanted = np.zeros(len(new), dtype=bool)
+            places, wanted = places.copy(), np.zeros(len(new), dtype=bool)  # Arrow's own cannot be written to
             asked = np.delete(places, others)
             wanted[asked[asked >= known] - known] = True
             new = new.filter(pa.array(wanted))
             beyond = places >= known
             places[beyond] = known + (np.cumsum(wanted) - 1)[places[beyond] - known]
         if len(new):
-            self._table = self._table.joined(*in_slices(self._encode, new))
+            self._table = self._table.joined(self._encode(new))
             self._words.append(new)
             if self._numbers is not None:
                 self._numbers.update(zip(new.to_pylist(), range(known, known + len(new)), strict=True))
@@ -117,7 +117,7 @@ class KnownWords:
         last = found.chunk(found.num_chunks - 1)
         known = len(self._table)
         self._words, self._numbers = [last.dictionary.slice(0, known)], None
-        return last.indices.to_numpy().astype(np.int64), last.dictionary.slice(known)
+        return last.indices.to_numpy(), last.dictionary.slice(known)
 
     def _looked_up(self, words: pa.Array) -> tuple[Integers, pa.Array]:
         """Do the same for words that are few beside the known ones, which are not numbered again."""
@@ -132,23 +132,20 @@ class KnownWords:
         return numbers[found.indices.to_numpy()], found.dictionary.take(pa.array(missing))
 
 
-def in_slices(encode: Encode, words: pa.Array) -> Iterator[IdTable]:
+def in_slices(encode: Encode, words: pa.Array) -> IdTable:
     """Encode words or texts, as many at a time as memory should hold.
 
     Args:
         encode: function that encodes them.
         words: words or texts, as large strings or by their bytes.
-
-    Yields:
-        A table of ids for each slice of the words, in their order.
     """
-    bounds = FlatTexts.of(words).bounds
-    begin = 0
+    bounds, tables, begin = FlatTexts.of(words).bounds, [], 0
     while begin < len(words):
         last = int(np.searchsorted(bounds, bounds[begin] + MOST_BYTES, side="right")) - 1
         end = max(begin + 1, last)
-        yield encode(words.slice(begin, end - begin))
+        tables.append(encode(words.slice(begin, end - begin)))
         begin = end
+    return tables[0].joined(*tables[1:]) if tables else encode(words)
 
 
 def strings_of(words: pa.Array) -> list[str]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiritlm_pl.text_tokenizers import known_words
-from spiritlm_pl.text_tokenizers.known_words import IdTable, KnownWords
+from spiritlm_pl.text_tokenizers.known_words import IdTable, KnownWords, in_slices
 
 BATCHES = st.lists(st.lists(st.sampled_from("a b c d e f ab abc".split()), max_size=6), max_size=8)
 
@@ -64,10 +64,11 @@ def test_few_bytes_are_encoded_at_a_time(monkeypatch) -> None:
     """Libraries take a hundred times as much memory as the text."""
     monkeypatch.setattr(known_words, "MOST_BYTES", 4)
     encoder = Encoder()
-    known = KnownWords(encoder, np.dtype(np.uint16))
     batch = ["a", "ab", "abc", "abcdef", "b", "c"]
-    assert ids_of(known, batch) == [*"".join(batch).encode()]
+    words = pa.array([b"before", *(word.encode() for word in batch)], pa.large_binary()).slice(1)
+    assert in_slices(encoder, words).ids.tolist() == [*"".join(batch).encode()]
     assert encoder.met == [["a", "ab"], ["abc"], ["abcdef"], ["b", "c"]]
+    assert len(in_slices(encoder, words.slice(0, 0))) == 0
 
 
 @given(batches=BATCHES, most=st.integers(0, 9), few=st.sampled_from([1, 4, 0]), left_out=st.integers(0, 3))
