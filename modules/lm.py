@@ -24,7 +24,7 @@ from spiritlm_pl.lm.build import LanguageModelConfig, build_network, check_losse
 from spiritlm_pl.lm.folder import own_text_tokenizer, save_lm
 from spiritlm_pl.lm.metrics import loss_metrics, loss_sums
 from spiritlm_pl.lm.objectives import NextToken
-from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw
+from spiritlm_pl.lm.optimizer import AdamWSettings, build_optimizer
 from spiritlm_pl.lm.positions import check_row_length
 from spiritlm_pl.lm.schedule import Constant, Schedule
 from spiritlm_pl.modules.stage import FiniteStepsModule, data_of, schedule_within
@@ -84,7 +84,7 @@ class LanguageModelModule(FiniteStepsModule):
         Args:
             network: choice of the model, and how it is run.
             vocabulary: layout of the token ids, which must be that of the data; None takes it from the data.
-            optimizer: settings of AdamW, by default Spirit LM's learning rate.
+            optimizer: settings of AdamW, by default Spirit LM's learning rate, and of Muon.
             schedule: factor of the learning rate over steps; None for a constant rate after 2,000 warm-up steps.
             units_per_second: speech tokens per second, for the bits per second of speech; None asks the data.
             text_tokenizer: SentencePiece model or folder of the text tokenizer that goes into an exported model; None
@@ -157,6 +157,7 @@ class LanguageModelModule(FiniteStepsModule):
             self.units_per_second = data.units_per_second
         check_losses(config, self.network_config)
         self._check_adapter()
+        self._check_muon()
 
     def _check_adapter(self) -> None:
         """Check that there is a base model for the adapter, and that the strategy can train it.
@@ -174,6 +175,23 @@ class LanguageModelModule(FiniteStepsModule):
                 f"{type(self.trainer.strategy).__name__}, which would divide quantized weights"
             )
         self.base_hash = check_base(self.network_config, self.vocabulary)
+
+    def _check_muon(self) -> None:
+        """Check that Muon has whole matrices to work on.
+
+        Raises:
+            ValueError: if the strategy divides them, or an adapter is trained in their place.
+        """
+        rate, strategy = self.optimizer_settings.muon_lr, self.trainer.strategy
+        if rate is None:
+            return
+        if isinstance(strategy, DeepSpeedStrategy | ModelParallelStrategy):
+            raise ValueError(
+                f"optimizer.muon_lr must be left out with {type(strategy).__name__}, which divides the matrices that "
+                f"Muon needs whole, but is {rate} instead"
+            )
+        if self.adapter is not None:
+            raise ValueError(f"optimizer.muon_lr must be left out with an adapter, but is {rate} instead")
 
     def _check_text_tokenizer(self, config: str) -> None:
         """Check the text tokenizer, and print a message where there is none."""
@@ -245,8 +263,8 @@ class LanguageModelModule(FiniteStepsModule):
             self.log_dict({f"{prefix}/{name}": value for name, value in metrics.items()})
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Build AdamW and its learning rate schedule, which advances with each optimizer step."""
-        optimizer = build_adamw(self.network, self.optimizer_settings)
+        """Build the optimizer and its learning rate schedule, which advances with each optimizer step."""
+        optimizer = build_optimizer(self.network, self.optimizer_settings)
         scheduler = LambdaLR(optimizer, schedule_within(self, self.schedule))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

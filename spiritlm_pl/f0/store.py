@@ -78,9 +78,9 @@ def _part_path(folder: Path, part: Part) -> Path:
 
 
 @cache
-def _extractor(kind: str, device: str) -> F0Extractor:
+def _extractor(kind: str, device: str, half: bool) -> F0Extractor:
     """Return the extractor of this process, made at the first call."""
-    return make_extractor(kind, device)
+    return make_extractor(kind, device, half)
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ class _Job:
 
     kind: str
     device: str
+    half: bool
 
     def __call__(self, cuts: Sequence[MonoCut]) -> list[StoredContour | Skipped]:
         read = [_waveform(cut) for cut in cuts]
@@ -97,7 +98,7 @@ class _Job:
             return [found for found in read if isinstance(found, Skipped)]
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
         batch = pad_sequence(waveforms, batch_first=True).to(self.device)
-        f0, voiced = _extractor(self.kind, self.device)(batch, lengths)
+        f0, voiced = _extractor(self.kind, self.device, self.half)(batch, lengths)
         rows = zip(f0.cpu(), voiced.cpu(), strict=True)
         return [found if isinstance(found, Skipped) else _contour(found, *next(rows)) for found in read]
 
@@ -123,7 +124,7 @@ def _batches(cuts: Sequence[MonoCut], device: str) -> list[list[int]]:
 
 
 def extract_part(
-    part: Part, total: int, kind: str, device: str, num_jobs: int | None
+    part: Part, total: int, kind: str, device: str, num_jobs: int | None, half: bool = False
 ) -> tuple[dict[str, StoredContour], list[Skipped]]:
     """Extract the contours of one part.
 
@@ -133,6 +134,7 @@ def extract_part(
         kind: name of the extractor, as `make_extractor` takes it.
         device: device to compute on.
         num_jobs: number of processes; None for one per core.
+        half: compute in bfloat16.
 
     Returns:
         The contours by utterance, and the utterances that could not be used.
@@ -143,7 +145,7 @@ def extract_part(
     groups = [[cuts[place] for place in batch] for batch in batches]
     results: dict[str, StoredContour | Skipped] = {}
     with _one_thread():
-        for group, several in zip(groups, parallel_map(_Job(kind, device), groups, num_jobs, title), strict=True):
+        for group, several in zip(groups, parallel_map(_Job(kind, device, half), groups, num_jobs, title), strict=True):
             results.update(zip([cut.id for cut in group], several, strict=True))
     ordered = {cut.id: results[cut.id] for cut in cuts}
     contours = {name: found for name, found in ordered.items() if isinstance(found, StoredContour)}
@@ -194,7 +196,14 @@ def _known(folder: Path) -> dict[Path, str] | None:
 
 
 def extract_corpus(
-    corpus: str | Path, name: str, kind: str, *, device: str = "cpu", num_jobs: int | None = None, part_size: int = 1000
+    corpus: str | Path,
+    name: str,
+    kind: str,
+    *,
+    device: str = "cpu",
+    half: bool = False,
+    num_jobs: int | None = None,
+    part_size: int = 1000,
 ) -> F0Info:
     """Extract the F0 of a corpus where it is missing.
 
@@ -203,6 +212,7 @@ def extract_corpus(
         name: name under which the F0 is stored.
         kind: name of the extractor, as `make_extractor` takes it.
         device: device to compute on.
+        half: compute in bfloat16 where the device has it, with an extractor that can.
         num_jobs: number of processes, which does not change the result; None for one per core, but one on a GPU.
         part_size: number of utterances in one file of the store.
 
@@ -215,7 +225,7 @@ def extract_corpus(
     """
     if torch.device(check_device(device)).type != "cpu":
         num_jobs = 1
-    settings = {"extractor": kind}
+    settings = {"extractor": kind} | ({"half": True} if half else {})
     plan = plan_corpus([corpus], part_size=part_size)
     folder = f0_folder(corpus, name)
     if (folder / INFO_FILE).is_file() and (earlier := read_f0_info(corpus, name).extractor) != settings:
@@ -223,13 +233,13 @@ def extract_corpus(
             f"name must be another one for another extractor, but {folder} holds the F0 of {earlier} "
             f"instead of {settings}"
         )
-    _extractor(kind, device)  # fails before any process starts
+    _extractor(kind, device, half)  # fails before any process starts
     with only_writer(folder, "corpus"):
         held, known, totals = [], _known(folder), Counter(part.split for part in plan.parts)
         for part in plan.parts:
             path, key = _part_path(folder, part), _fingerprint(part, settings)
             if known is None or not _finished(path, key, known):
-                found, skipped = extract_part(part, totals[part.split], kind, device, num_jobs)
+                found, skipped = extract_part(part, totals[part.split], kind, device, num_jobs, half)
                 if found:
                     _write_part(path, found, skipped, key)
                 else:

@@ -1,9 +1,11 @@
-"""AdamW with weight decay on matrices only."""
+"""AdamW with weight decay on matrices only, and Muon for the matrices of layers where this is asked for."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+
+from spiritlm_pl.lm.muon import build_muon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +20,9 @@ class AdamWSettings:
         beta2: decay rate of the running mean of squared gradients.
         eps: number that is added to the denominator of a step, against division by zero.
         weight_decay: weight decay of matrices and embeddings; biases, norms and other vectors have none.
+        muon_lr: peak learning rate of the matrices of layers under Muon, scaled so that a step is as large as AdamW's
+            with the same rate; None trains them by AdamW, too.
+        muon_momentum: decay rate of Muon's running mean of gradients.
     """
 
     lr: float = 3.0e-5
@@ -25,6 +30,8 @@ class AdamWSettings:
     beta2: float = 0.95
     eps: float = 1e-8
     weight_decay: float = 0.1
+    muon_lr: float | None = None
+    muon_momentum: float = 0.95
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -34,9 +41,11 @@ class AdamWSettings:
             ("beta2", 0, 1),
             ("eps", 0, 1),
             ("weight_decay", 0, 1),
+            ("muon_lr", 0, float("inf")),
+            ("muon_momentum", 0, 1),
         ):
             value = getattr(self, name)
-            if not low <= value < high:
+            if value is not None and not low <= value < high:
                 raise ValueError(f"{name} must be in [{low}, {high}), but is {value} instead")
 
 
@@ -75,3 +84,16 @@ def build_adamw(network: nn.Module, settings: AdamWSettings, fused: bool = True)
     return torch.optim.AdamW(
         groups, lr=settings.lr, betas=(settings.beta1, settings.beta2), eps=settings.eps, fused=fused
     )
+
+
+def build_optimizer(network: nn.Module, settings: AdamWSettings) -> torch.optim.Optimizer:
+    """Build AdamW, with Muon for the matrices of layers if the settings have a learning rate for it.
+
+    Args:
+        network: language model that is trained.
+        settings: learning rates and the other values.
+    """
+    adamw = build_adamw(network, settings)
+    if settings.muon_lr is None:
+        return adamw
+    return build_muon(network, adamw, settings.muon_lr, settings.muon_momentum, settings.weight_decay)

@@ -9,6 +9,7 @@ Shapes: B rows or batch, D input size, C channels, T time.
 
 import weakref
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Generic, TypeVar, cast
 
 import torch
@@ -97,12 +98,12 @@ def _version(weight: Tensor) -> int:
 
 
 class PackedPointwise(nn.Conv1d):
-    """Convolution of one tap, (B, C, T), by a packed weight; in other types, elsewhere and with gradients as it was."""
+    """Convolution of one tap, (B, C, T), by a packed weight; elsewhere and with gradients as it was."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Map (B, C, T) to (B, C', T)."""
-        packable = input.device.type == "cpu" and input.dtype == self.weight.dtype == torch.float32
-        if not packable or input.ndim != 3 or torch.is_grad_enabled():
+        packable = input.device.type == "cpu" and input.dtype == self.weight.dtype and input.ndim == 3
+        if not packable or torch.is_grad_enabled() or not has_products(input.dtype):
             return super().forward(input)
         rows = input.transpose(1, 2)
         packed = _pointwise.of(self, lambda: PackedLinear([self.weight.squeeze(2)], [self.bias]))
@@ -125,6 +126,7 @@ def pack_pointwise(network: nn.Module) -> None:
                 module.__class__ = PackedPointwise
 
 
+@cache
 def has_products(dtype: torch.dtype) -> bool:
     """Try whether torch as it was built, on this processor, has the products of a type with packed weights."""
     weight = torch.linspace(-2, 2, 64, dtype=dtype).view(8, 8)

@@ -131,3 +131,20 @@ def test_fcpe_can_be_copied() -> None:
         found = copy.deepcopy(extractor)(waveforms, lengths)
         for one, other in zip(found, extractor(waveforms, lengths), strict=True):
             assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_fcpe_in_bfloat16_hears_the_same_f0(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spiritlm_pl.f0.fcpe.cpu_has_bfloat16", lambda: native)
+    exact, half = FCPE(), FCPE()
+    half.use_bfloat16()
+    kinds = {weight.dtype for weight in half.parameters()}
+    assert kinds == ({torch.float32, torch.bfloat16} if native else {torch.float32})
+    for voice in (spoken(20), spoken(80), tone(200.0)):
+        (f0, voiced), (found, found_voiced) = (one(voice[None], torch.tensor([len(voice)])) for one in (exact, half))
+        both = voiced & found_voiced
+        assert (voiced == found_voiced).float().mean() > 0.98
+        assert 1200 * (found / f0)[both].log2().abs().mean() < 1.0  # cents
+        assert torch.equal(found, f0) is not native
+    copied = copy.deepcopy(half)(voice[None], torch.tensor([len(voice)]))
+    assert torch.equal(copied[0], found)

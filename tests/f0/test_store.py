@@ -61,6 +61,17 @@ def test_finished_parts_are_kept_and_other_settings_refused(corpus: Path) -> Non
     assert times(corpus) == after and read_f0_info(corpus, "yin").extractor == {"extractor": "yin"}
 
 
+def test_f0_in_bfloat16_is_that_of_another_extractor(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="--half must be false for extractor yin, which has no bfloat16"):
+        run(["extract-f0", str(corpus), "--extractor", "yin", "--half"])
+    run(["extract-f0", str(corpus), "--half"])
+    assert read_f0_info(corpus, "fcpe").extractor == {"extractor": "fcpe", "half": True}
+    before = [path.read_bytes() for path in sorted(f0_folder(corpus, "fcpe").glob("*.parquet"))]
+    with pytest.raises(ValueError, match="name must be another one for another extractor"):
+        run(["extract-f0", str(corpus)])
+    assert [path.read_bytes() for path in sorted(f0_folder(corpus, "fcpe").glob("*.parquet"))] == before
+
+
 def test_f0_of_one_name_is_extracted_by_one_process(corpus: Path) -> None:
     folder = f0_folder(corpus, "yin")
     folder.mkdir(parents=True)
