@@ -120,11 +120,17 @@ class Runner:
         )
 
     def _start_ready(self, context: multiprocessing.context.ForkServerContext, console: Console, live: Live) -> None:
+        """Start what there are cores for; what stands after a stage that waits for cores only if it ends before."""
         by_name = {stage.name: stage for stage in self.stages}
+        room = float("inf")  # minutes until a stage that is ready needs all cores
         for stage in self.stages:
             busy = sum(by_name[name].threads for name in self.processes)
             ready = all(self.state[name] in ("done", "kept") for name in stage.needs)
-            if self.state[stage.name] == "waiting" and ready and (busy + stage.threads <= self.cores or not busy):
+            if self.state[stage.name] != "waiting" or not ready:
+                continue
+            if busy and (busy + stage.threads > self.cores):
+                room = min(room, self._minutes_left())
+            elif stage.minutes <= room:
                 process = context.Process(target=stage.run, args=(self.keys[stage.name],), name=stage.name)
                 process.start()
                 self.processes[stage.name] = process
@@ -132,6 +138,11 @@ class Runner:
                 self.started[stage.name] = time.monotonic()
                 if not live.is_started or not console.is_terminal:
                     console.print(f"{stage.title} ...")
+
+    def _minutes_left(self) -> float:
+        """Estimate in how many minutes all running stages will have ended."""
+        by_name, now = {stage.name: stage for stage in self.stages}, time.monotonic()
+        return max(by_name[name].minutes - (now - self.started[name]) / 60 for name in self.processes)
 
     def _collect(self, console: Console, live: Live) -> None:
         for name, process in list(self.processes.items()):
