@@ -9,15 +9,17 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from spiritlm_pl.contracts.batches import FeatureBatch, within
 from spiritlm_pl.contracts.data_modules import FeatureData
 from spiritlm_pl.contracts.features import FeatureExtractor
 from spiritlm_pl.contracts.quantizer import Quantizer
 from spiritlm_pl.contracts.units import Units
+from spiritlm_pl.lm.schedule import Constant, Schedule
 from spiritlm_pl.modules.held_out import HeldOutMeans
 from spiritlm_pl.modules.hubert import perplexity, shares
-from spiritlm_pl.modules.stage import FiniteStepsModule, data_of
+from spiritlm_pl.modules.stage import FiniteStepsModule, data_of, schedule_within
 from spiritlm_pl.runtime.checkpoint import load_network, save_network
 from spiritlm_pl.tokenizers.kmeans import KMeans, KMeansConfig, MinibatchKMeans, nearest, sum_over_ranks
 from spiritlm_pl.tokenizers.mlp_quantizer import MLPQuantizer, MLPQuantizerConfig, ctc_loss
@@ -173,7 +175,8 @@ class CTCQuantizerModule(QuantizerModule):
         config: sizes of the network.
         teacher: folder of a tokenizer whose quantizer gives the units of clean features.
         clean_weight: weight of the loss on clean features; that on augmented features has weight 1.
-        learning_rate: learning rate of AdamW.
+        learning_rate: peak learning rate of AdamW.
+        schedule: factor of the learning rate over steps; None for a constant rate.
         max_nonfinite_steps: number of steps in a row, skipped because their gradient is not finite, at which training
             ends.
     """
@@ -186,6 +189,7 @@ class CTCQuantizerModule(QuantizerModule):
         teacher: str,
         clean_weight: float = 0.5,
         learning_rate: float = 1e-3,
+        schedule: Schedule | None = None,
         max_nonfinite_steps: int = 10,
     ) -> None:
         """Build the network; `setup` loads the teacher."""
@@ -195,6 +199,7 @@ class CTCQuantizerModule(QuantizerModule):
         self.clean_weight = clean_weight
         self.means = HeldOutMeans(CTC_LOSSES)
         self.learning_rate = learning_rate
+        self.schedule = schedule or Constant(warmup_steps=0)
         self._teacher: list[Quantizer] = []  # in a list, so that its weights stay out of checkpoints
 
     def setup(self, stage: str) -> None:
@@ -250,5 +255,7 @@ class CTCQuantizerModule(QuantizerModule):
         self.log_dict({f"{self.held_out}/{name}": value for name, value in self.means.figures().items()})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Build AdamW with a constant learning rate."""
-        return torch.optim.AdamW(self.network.parameters(), lr=self.learning_rate)
+        """Build AdamW and its learning rate schedule, which advances with each optimizer step."""
+        optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.learning_rate)
+        scheduler = LambdaLR(optimizer, schedule_within(self, self.schedule))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
