@@ -32,6 +32,7 @@ LOOK = "command_look"  # name of the attribute in which `look` keeps the setting
 WRITES = "command_writes"  # name of the attribute in which `writes` keeps an argument of a command's function
 APPENDS_TO = "appends_to"  # attribute of an option that adds to another argument: the name of that one
 OPTION = re.compile(r"--?[A-Za-z][^\s=]*")
+NONE_WITHIN = re.compile(r"^(--[^\s=]+\.[^\s=]+)=None$")
 # Option that an earlier version had -> its present name.
 OLDER_OPTIONS = {"--speaker-judge": "--speaker-classifier", "--style-judge": "--style-classifier"}
 # What other trainers call the option that goes on from a checkpoint, and ours.
@@ -87,6 +88,14 @@ class BothSpellings:
         action: Action = super().add_argument(*names, *others, **settings)  # type: ignore[misc]  # of a parser
         action.option_strings = sorted(action.option_strings, key=lambda name: "_" in name and "." not in name)
         return action
+
+    def parse_args(self, args: Sequence[str] | None = None, *given: Any, **settings: Any) -> Any:
+        """Parse words; `None` for a value within another stands for null.
+
+        jsonargparse (4.53) hands a null on to the parser of a class as this word, which that takes for a text.
+        """
+        words = None if args is None else [NONE_WITHIN.sub(r"\1=null", word) for word in args]
+        return super().parse_args(words, *given, **settings)  # type: ignore[misc]  # of a parser
 
 
 class CommandParser(BothSpellings, ArgumentParser):

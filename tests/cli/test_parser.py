@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from spiritlm_pl.cli.main import COMMANDS, TRAINER_SUBCOMMANDS, find_command, guarded, main, run, without_trust
 from spiritlm_pl.cli.parser import OLDER_OPTIONS, CommandParser, command_parser, parsed, run_command
@@ -332,6 +333,17 @@ def test_the_trainer_takes_both_spellings_and_switches(capsys: pytest.CaptureFix
     for line in ("max_steps: 7", "seed_everything: 5", "barebones: true", "weights_only: true", "ckpt_path: x"):
         assert line in told
     assert "row_length: 77" in told and "batch_size: 3" in told
+
+
+@pytest.mark.parametrize("word", ["null", "None"])
+def test_null_reaches_a_value_within_another(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    nested = ("model.init_args.network.checkpoint", "model.optimizer.muon_lr", "model.init_args.units_per_second")
+    options = " ".join(f"--{name}={word}" for name in nested)
+    with pytest.raises(SystemExit):
+        parse(f"spiritlm fit --config lm/base_7b --model.init_args.optimizer.muon_lr=1 {options} --print_config")
+    model = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]
+    assert model["network"]["checkpoint"] is None and model["optimizer"]["muon_lr"] is None
+    assert model["units_per_second"] is None and model["network"]["packing"] == "packed"
 
 
 def test_help_does_not_wait_for_torch() -> None:
