@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -39,7 +40,7 @@ from spiritlm_pl.interop.distributed import has_shards
 from spiritlm_pl.modules.elastic import ranks_of
 from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint, saved_at
 from spiritlm_pl.runtime.checksums import check_archive
-from spiritlm_pl.runtime.foreign_texts import ADVERT
+from spiritlm_pl.runtime.foreign_texts import ADVERT, OWN_CODE
 from spiritlm_pl.runtime.launch import is_first_of_machine
 
 CHECKPOINTS = "checkpoints"
@@ -338,6 +339,7 @@ def run_trainer(arguments: list[str]) -> None:
         ValueError: if a checkpoint is that of another module or of another size.
     """
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advert)
+    warnings.filterwarnings("ignore", re.escape(OWN_CODE), FutureWarning)
     # Set here, since LightningCLI warns about arguments given to it, and Lightning starts further ranks by argv[0].
     sys.argv = [sys.argv[0], *arguments]
     try:

@@ -21,6 +21,8 @@ OTHER_TYPE = "got an unexpected keyword argument"
 
 # Lightning (2.6), for services of its makers, in the log of every run.
 ADVERT = "For seamless cloud"
+# torch (2.14), in every run of Lightning (2.6), whose own code it is about.
+OWN_CODE = "`isinstance(treespec, LeafSpec)` is deprecated"
 
 # pydantic (2.14): the words before and after the rule in a message such as "Input should be less than 1".
 RULE_BEGINS = " should "

@@ -1,21 +1,26 @@
 """Every text of another library that is read here is raised by that library as it is now."""
 
 import logging
+import re
+import sys
+import warnings
 from argparse import ArgumentError
 from dataclasses import dataclass
 
 import pytest
 from jsonargparse import ArgumentParser
 from lightning import Trainer
+from lightning.pytorch.utilities import CombinedLoader
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from spiritlm_pl.cli.main import told
-from spiritlm_pl.cli.training import _is_no_advert
+from spiritlm_pl.cli.training import _is_no_advert, run_trainer
 from spiritlm_pl.runtime import foreign_texts
 from spiritlm_pl.runtime.foreign_texts import (
     ADVERT,
     OF_NONE,
     OTHER_TYPE,
+    OWN_CODE,
     OWN_MESSAGE,
     PARSER_DETAILS,
     RULE_BEGINS,
@@ -94,6 +99,22 @@ def test_the_advert_is_told_by_lightning_and_by_nobody_here(
     assert adverts and not any(map(_is_no_advert, adverts))
 
 
+def test_what_torch_says_of_lightning_is_told_by_torch_and_by_no_trainer_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(*given: object, **named: object) -> None:
+        CombinedLoader([[1]], "sequential")
+
+    with pytest.warns(FutureWarning, match=re.escape(OWN_CODE)):
+        load()
+    monkeypatch.setattr("spiritlm_pl.cli.training.SpiritCLI", load)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        run_trainer(["predict"])
+    assert not told
+
+
 class Request(BaseModel):
     """What a client sends."""
 
@@ -127,5 +148,5 @@ def test_rules_of_requests(given: dict[str, object], texts: list[str]) -> None:
 
 def test_all_are_tried() -> None:
     tried = {"PARSER_DETAILS", "WRONG_VALUE", "OTHER_TYPE", "ADVERT", "RULE_BEGINS", "RULE_ENDS", "OWN_MESSAGE"}
-    tried |= {"OF_NONE", "UNKNOWN_IN_CLASS"}
+    tried |= {"OF_NONE", "UNKNOWN_IN_CLASS", "OWN_CODE"}
     assert {name for name in vars(foreign_texts) if name.isupper()} == tried
