@@ -62,7 +62,7 @@ class WriteUnits(Callback):
         self._unreadable: dict[int, list[Skipped]] = {}
         self._claims = ExitStack()
         self._checks: list[Callable[[], None]] = []
-        self._limit: int | float = 1.0  # `limit_predict_batches` of the trainer, which a run with nothing to do sets to 0
+        self._limit: int | float = 1.0  # `limit_predict_batches` of the trainer, 0 while there is nothing to do
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the finished parts before the data module makes its loader.

@@ -40,10 +40,11 @@ from spiritlm_pl.interop.distributed import has_shards
 from spiritlm_pl.modules.elastic import ranks_of
 from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint, saved_at
 from spiritlm_pl.runtime.checksums import check_archive
-from spiritlm_pl.runtime.foreign_texts import ADVERT, OWN_CODE
+from spiritlm_pl.runtime.foreign_texts import ADVERT, AFTER_STEP, OWN_CODE
 from spiritlm_pl.runtime.launch import is_first_of_machine
 
 CHECKPOINTS = "checkpoints"
+NOT_FOR_USERS: dict[str, type[Warning]] = {OWN_CODE: FutureWarning, AFTER_STEP: UserWarning}  # beginnings of warnings
 SIGNAL_CHECKPOINTS = "hpc_ckpt_*.ckpt"  # those that Lightning saves on a signal of SLURM, in its default_root_dir
 HELP: dict[str, tuple[str, tuple[str, ...]]] = {  # subcommand -> description and examples in its help
     "fit": (
@@ -339,7 +340,8 @@ def run_trainer(arguments: list[str]) -> None:
         ValueError: if a checkpoint is that of another module or of another size.
     """
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advert)
-    warnings.filterwarnings("ignore", re.escape(OWN_CODE), FutureWarning)
+    for text, kind in NOT_FOR_USERS.items():
+        warnings.filterwarnings("ignore", re.escape(text), kind)
     # Set here, since LightningCLI warns about arguments given to it, and Lightning starts further ranks by argv[0].
     sys.argv = [sys.argv[0], *arguments]
     try:

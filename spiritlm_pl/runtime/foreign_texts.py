@@ -23,6 +23,8 @@ OTHER_TYPE = "got an unexpected keyword argument"
 ADVERT = "For seamless cloud"
 # torch (2.14), in every run of Lightning (2.6), whose own code it is about.
 OWN_CODE = "`isinstance(treespec, LeafSpec)` is deprecated"
+# Lightning, for checkpoints of modules that step their optimizers themselves: they are as after the step, as is meant.
+AFTER_STEP = "Using ModelCheckpoint with manual optimization and every_n_train_steps"
 
 # pydantic (2.14): the words before and after the rule in a message such as "Input should be less than 1".
 RULE_BEGINS = " should "

@@ -1,23 +1,29 @@
 """Every text of another library that is read here is raised by that library as it is now."""
 
 import logging
-import re
 import sys
 import warnings
 from argparse import ArgumentError
+from collections.abc import Callable
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
+import torch
 from jsonargparse import ArgumentParser
-from lightning import Trainer
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import CombinedLoader
 from pydantic import BaseModel, Field, ValidationError, field_validator
+from torch.utils.data import DataLoader
 
 from spiritlm_pl.cli.main import told
 from spiritlm_pl.cli.training import _is_no_advert, run_trainer
 from spiritlm_pl.runtime import foreign_texts
 from spiritlm_pl.runtime.foreign_texts import (
     ADVERT,
+    AFTER_STEP,
     OF_NONE,
     OTHER_TYPE,
     OWN_CODE,
@@ -99,20 +105,49 @@ def test_the_advert_is_told_by_lightning_and_by_nobody_here(
     assert adverts and not any(map(_is_no_advert, adverts))
 
 
-def test_what_torch_says_of_lightning_is_told_by_torch_and_by_no_trainer_command(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def load(*given: object, **named: object) -> None:
-        CombinedLoader([[1]], "sequential")
+def load() -> None:
+    CombinedLoader([[1]], "sequential")
 
-    with pytest.warns(FutureWarning, match=re.escape(OWN_CODE)):
-        load()
-    monkeypatch.setattr("spiritlm_pl.cli.training.SpiritCLI", load)
-    monkeypatch.setattr(sys, "argv", sys.argv)
+
+class Stepping(LightningModule):
+    """Module that steps its optimizer itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def training_step(self, batch: torch.Tensor) -> None:
+        """Do one step."""
+        optimizer: Any = self.optimizers()
+        optimizer.step()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Build one."""
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def step() -> None:
+    with TemporaryDirectory() as folder:
+        settings: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        saving = ModelCheckpoint(folder, every_n_train_steps=1)
+        trainer = Trainer(accelerator="cpu", max_steps=1, log_every_n_steps=1, callbacks=[saving], **settings)
+        trainer.fit(Stepping(), DataLoader(torch.zeros(1)))  # type: ignore[arg-type]  # which is a dataset, too
+
+
+@pytest.mark.parametrize(("text", "make"), [(OWN_CODE, load), (AFTER_STEP, step)])
+def test_a_warning_that_is_not_for_users_is_told_by_its_library_and_by_no_trainer_command(
+    text: str, make: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        run_trainer(["predict"])
-    assert not told
+        make()
+        assert any(str(warning.message).startswith(text) for warning in told)
+        told.clear()
+        monkeypatch.setattr("spiritlm_pl.cli.training.SpiritCLI", lambda *given, **named: make())
+        monkeypatch.setattr(sys, "argv", sys.argv)
+        run_trainer(["fit"])
+    assert not any(str(warning.message).startswith(text) for warning in told)
 
 
 class Request(BaseModel):
@@ -148,5 +183,5 @@ def test_rules_of_requests(given: dict[str, object], texts: list[str]) -> None:
 
 def test_all_are_tried() -> None:
     tried = {"PARSER_DETAILS", "WRONG_VALUE", "OTHER_TYPE", "ADVERT", "RULE_BEGINS", "RULE_ENDS", "OWN_MESSAGE"}
-    tried |= {"OF_NONE", "UNKNOWN_IN_CLASS", "OWN_CODE"}
+    tried |= {"OF_NONE", "UNKNOWN_IN_CLASS", "OWN_CODE", "AFTER_STEP"}
     assert {name for name in vars(foreign_texts) if name.isupper()} == tried
