@@ -21,7 +21,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from spiritlm_pl.cli.help import HelpFormatter, list_element, shown_name, types_of
-from spiritlm_pl.cli.nested_options import nested_advice
+from spiritlm_pl.cli.nested_options import item_advice, nested_advice
 from spiritlm_pl.cli.typed_names import spelt
 from spiritlm_pl.runtime.claims import only_writer
 from spiritlm_pl.runtime.foreign_texts import WRONG_VALUE
@@ -31,6 +31,7 @@ PRINT_CONFIG = "--print_config"
 LOOK = "command_look"  # name of the attribute in which `look` keeps the settings of a command's function
 WRITES = "command_writes"  # name of the attribute in which `writes` keeps an argument of a command's function
 APPENDS_TO = "appends_to"  # attribute of an option that adds to another argument: the name of that one
+PLAIN = {str, int, float, bool, Path}  # types of values that have nothing below them
 OPTION = re.compile(r"--?[A-Za-z][^\s=]*")
 NONE_WITHIN = re.compile(r"^(--[^\s=]+\.[^\s=]+)=None$")
 # Option that an earlier version had -> its present name.
@@ -314,7 +315,12 @@ def explained(error: ArgumentError, parser: ArgumentParser, words: Sequence[str]
     program = parser.prog.replace(" [options]", "")
     for word in words[: words.index("--")] if "--" in words else words:
         found = OPTION.match(word)
-        if found and not is_known(found[0], known):
+        if found is None:
+            continue
+        item = item_advice(found[0])
+        if item is not None and is_known(found[0].partition("[")[0], known):
+            return f"{found[0]} is not an option of {program}; {item}"
+        if not is_known(found[0], known):
             return f"{found[0]} is not an option of {program}; {advice(found[0], known, program)}"
     nested = nested_advice(str(error), words)
     if nested is not None:
@@ -346,7 +352,7 @@ def is_known(name: str, known: Mapping[str, Action]) -> bool:
     above = name.rpartition(".")[0]
     while above and above not in known:
         above = above.rpartition(".")[0]
-    return bool(above) and hasattr(known[above], "_typehint")
+    return bool(above) and hasattr(known[above], "_typehint") and not {*types_of(known[above])} <= PLAIN
 
 
 def advice(name: str, known: Mapping[str, Action], program: str) -> str:
