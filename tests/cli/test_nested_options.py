@@ -80,8 +80,8 @@ class Variant(Outer):
     [
         (
             "--parts.0.init_args.steps=3",
-            "--parts.0.init_args.steps is not an option of spiritlm do; --parts.init_args.steps changes the last item of "
-            "a list, and another one is changed in a file that has the whole list, given as a further --config",
+            "--parts.0.init_args.steps is not an option of spiritlm do; --parts.init_args.steps changes the last item "
+            "of a list, and another one is changed in a file that has the whole list, given as a further --config",
         ),
         ("--parts[1].steps=3", "--parts[1].steps is not an option of spiritlm do; --parts.steps changes the last"),
         (
