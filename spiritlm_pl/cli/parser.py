@@ -24,7 +24,7 @@ from spiritlm_pl.cli.help import HelpFormatter, list_element, shown_name, types_
 from spiritlm_pl.cli.nested_options import item_advice, nested_advice
 from spiritlm_pl.cli.typed_names import spelt
 from spiritlm_pl.runtime.claims import only_writer
-from spiritlm_pl.runtime.foreign_texts import WRONG_VALUE
+from spiritlm_pl.runtime.foreign_texts import MISSING, WRONG_VALUE
 
 TRUTH_VALUES = ("true", "false", "yes", "no", "1", "0", "null")
 PRINT_CONFIG = "--print_config"
@@ -142,11 +142,20 @@ def command_parser(function: Callable[..., None], program: str) -> CommandParser
         if number == 0 and found.add is not None:
             found.add(group)
         group.add_function_arguments(function, skip=names - {*own}, **common)
+    typed = {f"`{action.dest}`": shown_name(action) for action in parser._actions}
+    parser.description = _as_typed(description, typed)
+    for action in parser._actions:
+        action.help = _as_typed(action.help or "", typed) or action.help
     positional = [action.dest.upper() for action in parser._actions if not action.option_strings]
     if variadic is not None:
         positional[-1] = f"[{positional[-1]} ...]"
     parser.usage = " ".join(["%(prog)s", "[options]", *positional])
     return parser
+
+
+def _as_typed(text: str, typed: Mapping[str, str]) -> str:
+    """Return a text of a docstring, which names arguments as Python has them, with the names that a user types."""
+    return re.sub(r"`\w+`", lambda name: typed.get(name[0], name[0]), text)
 
 
 def run_command(function: Callable[..., None], parser: CommandParser, words: Sequence[str]) -> None:
@@ -330,6 +339,12 @@ def explained(error: ArgumentError, parser: ArgumentParser, words: Sequence[str]
         if isinstance(cause, ArgumentError) and cause.argument_name and cause.argument_name.startswith("-"):
             return f"{cause.argument_name.split('/')[0]}: {cause.message}"
         cause = cause.__cause__
+    missing = str(error).removeprefix(MISSING).split(", ") if str(error).startswith(MISSING) else []
+    missing = [name.rpartition(".")[2] for name in missing]  # those of a subcommand begin with it
+    names = [shown_name(one) for one in parser._actions if one.dest in missing and one.nargs != "*"]
+    if names:
+        usage = " ".join(parser.format_usage().removeprefix("usage: ").split())
+        return f"{', '.join(names[:-1])}{' and ' if names[1:] else ''}{names[-1]} must be given: {usage}"
     wrong = WRONG_VALUE.match(str(error))
     action = next((one for one in parser._actions if wrong and one.dest == wrong["key"]), None)
     if wrong and action is not None and "\n" not in wrong["value"]:

@@ -24,6 +24,7 @@ from spiritlm_pl.runtime import foreign_texts
 from spiritlm_pl.runtime.foreign_texts import (
     ADVERT,
     AFTER_STEP,
+    MISSING,
     OF_NONE,
     OTHER_TYPE,
     OWN_CODE,
@@ -88,6 +89,15 @@ def test_a_value_that_an_argument_cannot_have() -> None:
         parser.parse_args(["--row_length=long"])
     found = WRONG_VALUE.match(str(error.value))
     assert found is not None and (found["key"], found["value"]) == ("row_length", "long")
+
+
+def test_arguments_that_are_missing() -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("first")
+    parser.add_argument("second")
+    with pytest.raises(ArgumentError) as error:
+        parser.parse_args([])
+    assert str(error.value) == f"{MISSING}first, second"
 
 
 def test_an_argument_of_another_class() -> None:
@@ -183,5 +193,5 @@ def test_rules_of_requests(given: dict[str, object], texts: list[str]) -> None:
 
 def test_all_are_tried() -> None:
     tried = {"PARSER_DETAILS", "WRONG_VALUE", "OTHER_TYPE", "ADVERT", "RULE_BEGINS", "RULE_ENDS", "OWN_MESSAGE"}
-    tried |= {"OF_NONE", "UNKNOWN_IN_CLASS", "OWN_CODE", "AFTER_STEP"}
+    tried |= {"OF_NONE", "UNKNOWN_IN_CLASS", "OWN_CODE", "AFTER_STEP", "MISSING"}
     assert {name for name in vars(foreign_texts) if name.isupper()} == tried
