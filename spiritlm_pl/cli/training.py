@@ -33,12 +33,12 @@ from spiritlm_pl.callbacks.checkpoints import made_patient
 from spiritlm_pl.callbacks.progress_bar import StepProgressBar
 from spiritlm_pl.callbacks.record_run import RecordRun
 from spiritlm_pl.callbacks.watch_ranks import WatchRanks
-from spiritlm_pl.cli.parser import BothSpellings, parsed, parser_settings
+from spiritlm_pl.cli.parser import LAST_CHECKPOINT, BothSpellings, parsed, parser_settings
 from spiritlm_pl.cli.typed_names import settings_spelt
 from spiritlm_pl.cli.units_first import write_units_first
 from spiritlm_pl.interop.distributed import has_shards
 from spiritlm_pl.modules.elastic import ranks_of
-from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint, saved_at
+from spiritlm_pl.runtime.checkpoint import check_is_checkpoint, mismatch, newest_checkpoint, saved_at
 from spiritlm_pl.runtime.checksums import check_archive
 from spiritlm_pl.runtime.foreign_texts import ADVERT, AFTER_STEP, OWN_CODE
 from spiritlm_pl.runtime.launch import is_first_of_machine
@@ -240,10 +240,17 @@ class SpiritCLI(LightningCLI):
         return f"add --ckpt-path=last to go on from {path}"
 
     def _parse_ckpt_path(self) -> None:
-        """Refuse files that are not checkpoints, and use the given configuration, not that of the checkpoint."""
+        """Refuse what is no checkpoint, and use the given configuration, not that of the checkpoint.
+
+        Raises:
+            ValueError: if it is none.
+        """
         subcommand = self.config.get("subcommand")
         path = self.config[subcommand].get("ckpt_path") if subcommand else None
-        if path is not None and Path(path).is_file() and is_first_of_machine():
+        if path is None:
+            return
+        check_is_checkpoint(str(path), LAST_CHECKPOINT)
+        if Path(path).is_file() and is_first_of_machine():
             check_archive(Path(path))
 
 
