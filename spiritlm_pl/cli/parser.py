@@ -24,7 +24,7 @@ from spiritlm_pl.cli.help import HelpFormatter, list_element, shown_name, types_
 from spiritlm_pl.cli.nested_options import item_advice, nested_advice
 from spiritlm_pl.cli.typed_names import spelt
 from spiritlm_pl.runtime.claims import only_writer
-from spiritlm_pl.runtime.foreign_texts import MISSING, WRONG_VALUE
+from spiritlm_pl.runtime.foreign_texts import MISSING, UNKNOWN_KEY, WRONG_VALUE
 
 TRUTH_VALUES = ("true", "false", "yes", "no", "1", "0", "null")
 PRINT_CONFIG = "--print_config"
@@ -353,6 +353,9 @@ def explained(error: ArgumentError, parser: ArgumentParser, words: Sequence[str]
     for older, present in OLDER_OPTIONS.items():  # as a key of the command's configuration
         if f"'{_key(older)}'" in str(error) and present in known:
             return f"{error}; it is now {_key(present)}"
+    unknown = UNKNOWN_KEY.match(str(error))
+    if unknown is not None:
+        return f"{unknown['key']} is not a setting of {program}; {advice('--' + unknown['key'], known, program)}"
     return str(error)
 
 

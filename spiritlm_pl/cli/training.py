@@ -29,7 +29,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, ModelParallelStrateg
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from spiritlm_pl.callbacks.checkpoints import made_patient
+from spiritlm_pl.callbacks.checkpoints import PatientCheckpoint, made_patient
 from spiritlm_pl.callbacks.progress_bar import StepProgressBar
 from spiritlm_pl.callbacks.record_run import RecordRun
 from spiritlm_pl.callbacks.watch_ranks import WatchRanks
@@ -41,6 +41,7 @@ from spiritlm_pl.modules.elastic import ranks_of
 from spiritlm_pl.runtime.checkpoint import check_is_checkpoint, mismatch, newest_checkpoint, saved_at
 from spiritlm_pl.runtime.checksums import check_archive
 from spiritlm_pl.runtime.foreign_texts import ADVERT, AFTER_STEP, OWN_CODE
+from spiritlm_pl.runtime.found import found_at
 from spiritlm_pl.runtime.launch import is_first_of_machine
 
 CHECKPOINTS = "checkpoints"
@@ -123,14 +124,23 @@ class SpiritCLI(LightningCLI):
             super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Build the trainer; checkpoints go to a folder where the next run of the configuration finds the last one."""
+        """Build the trainer; checkpoints go to a folder where the next run of the configuration finds the last one.
+
+        Raises:
+            NotADirectoryError: if the trainer's folder is a file.
+        """
         trainer = super().instantiate_trainer(**kwargs)
+        root = Path(trainer.default_root_dir)
+        if root.exists() and not root.is_dir():
+            raise NotADirectoryError(f"default_root_dir must be a folder, but {found_at(root)}")
         for callback in trainer.checkpoint_callbacks:
             if not isinstance(callback, ModelCheckpoint):
                 continue
             made_patient(callback)
             if callback.dirpath is None:
                 callback.dirpath = str(Path(trainer.default_root_dir).absolute() / CHECKPOINTS)
+                if isinstance(callback, PatientCheckpoint):
+                    callback.argument = "--trainer.default_root_dir"
         return trainer
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:

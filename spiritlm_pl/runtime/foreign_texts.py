@@ -11,6 +11,8 @@ OF_NONE = "Expected a <class 'NoneType'>"  # jsonargparse (4.53), for an option 
 PARSER_DETAILS = ("Does not validate against any", "Subtypes:", "Errors:", "Given value", OF_NONE)
 # jsonargparse, for a single value that an argument cannot have: the argument and the value.
 WRONG_VALUE = re.compile(r'Parser key "(?P<key>[^"]+)":.*(?:Given|Got) value: (?P<value>.*)', re.DOTALL)
+# jsonargparse, for a key of a configuration that no option has, of a command or of a trainer's subcommand.
+UNKNOWN_KEY = re.compile(r"(?:Subcommand '\w+' does not accept option|Option) '(?P<key>[\w.]+)'(?: is not accepted)?$")
 # argparse and jsonargparse, before the names of arguments that are missing, with commas between them.
 MISSING = "the following arguments are required: "
 # jsonargparse, for an option that a class does not have, on the command line or in a file; classes may be nested.

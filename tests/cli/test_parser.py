@@ -237,6 +237,14 @@ def test_the_spelling_of_lists_and_mappings_is_told(words: list[str], message: s
     assert str(error.value).startswith(message)
 
 
+def test_a_key_of_a_configuration_is_told_with_the_nearest_option(tmp_path: Path) -> None:
+    config = tmp_path / "own.yaml"
+    config.write_text("num_jbs: 2\n")
+    message = "num_jbs is not a setting of spiritlm do; did you mean --num-jobs?"
+    with pytest.raises(ArgumentError, match=re.escape(message)):
+        values("c", "--config", str(config))
+
+
 def test_all_that_is_missing_is_named() -> None:
     def build(a: str, b: str, c: str, d: int = 1) -> None:
         """Do something."""

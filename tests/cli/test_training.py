@@ -33,6 +33,8 @@ from spiritlm_pl.modules.fsdp2 import FSDP2Strategy
 from spiritlm_pl.modules.strategy import Zero3Strategy
 from spiritlm_pl.modules.tokenize import TokenizeModule
 from spiritlm_pl.runtime.checkpoint import check_is_checkpoint, mismatch, newest_checkpoint
+from spiritlm_pl.runtime.claims import WRITER
+from spiritlm_pl.runtime.left_over import this_machine
 
 PROGRAM = Path(sys.executable).with_name("spiritlm")
 
@@ -231,6 +233,21 @@ def test_checkpoints_of_another_strategy_are_refused(tmp_path: Path) -> None:
         check_strategy(str(tmp_path / "fsdp2.ckpt"), zero)
     with pytest.raises(ValueError, match=r"another for .*one.ckpt, but is FSDP2 \(FSDP2Strategy\)"):
         check_strategy(str(tmp_path / "one.ckpt"), fsdp2)
+
+
+def test_the_folder_of_a_trainer_is_named_as_it_is_typed(
+    tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", sys.argv[:1])
+    Path("file").touch()
+    with pytest.raises(OSError, match=r"^--trainer.default_root_dir must be a folder, but file is a file"):
+        run(clusters_command(tone_corpus, "--trainer.default_root_dir=file"))
+    Path("run").mkdir()
+    owner = {"host": "b", "machine": this_machine(), "process": os.getppid(), "since": 0}
+    Path(f"run/.checkpoints{WRITER}.1.json").write_text(json.dumps(owner))
+    with pytest.raises(ValueError, match=r"^--trainer.default_root_dir must be a folder that no other process writes"):
+        run(clusters_command(tone_corpus))
 
 
 def test_what_is_no_checkpoint_is_refused_at_once(tmp_path: Path) -> None:

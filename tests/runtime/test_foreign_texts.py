@@ -33,6 +33,7 @@ from spiritlm_pl.runtime.foreign_texts import (
     RULE_BEGINS,
     RULE_ENDS,
     UNKNOWN_IN_CLASS,
+    UNKNOWN_KEY,
     WRONG_VALUE,
 )
 
@@ -89,6 +90,18 @@ def test_a_value_that_an_argument_cannot_have() -> None:
         parser.parse_args(["--row_length=long"])
     found = WRONG_VALUE.match(str(error.value))
     assert found is not None and (found["key"], found["value"]) == ("row_length", "long")
+
+
+def test_a_key_that_no_option_has() -> None:
+    parser, sub = (ArgumentParser(exit_on_error=False) for _ in range(2))
+    sub.add_argument("--rate", type=int)
+    sub.add_argument("--config", action="config")
+    parser.add_subcommands().add_subcommand("fit", sub)
+    for words, one in ((["fit"], parser), ([], sub)):
+        with pytest.raises(ArgumentError) as error:
+            one.parse_args([*words, "--config", "{a: {b: 1}}"])
+        found = UNKNOWN_KEY.match(str(error.value))
+        assert found is not None and found["key"] == "a.b", str(error.value)
 
 
 def test_arguments_that_are_missing() -> None:
@@ -193,5 +206,5 @@ def test_rules_of_requests(given: dict[str, object], texts: list[str]) -> None:
 
 def test_all_are_tried() -> None:
     tried = {"PARSER_DETAILS", "WRONG_VALUE", "OTHER_TYPE", "ADVERT", "RULE_BEGINS", "RULE_ENDS", "OWN_MESSAGE"}
-    tried |= {"OF_NONE", "UNKNOWN_IN_CLASS", "OWN_CODE", "AFTER_STEP", "MISSING"}
+    tried |= {"OF_NONE", "UNKNOWN_IN_CLASS", "OWN_CODE", "AFTER_STEP", "MISSING", "UNKNOWN_KEY"}
     assert {name for name in vars(foreign_texts) if name.isupper()} == tried
