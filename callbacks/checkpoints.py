@@ -36,8 +36,12 @@ class PatientCheckpoint(ModelCheckpoint):
     Earlier checkpoints stay, as none is removed before another one is whole. A strategy that saves in the background
     tells with the next checkpoint, or at the end, that one was not saved. From the beginning of a fit to its end, no
     other fit may save to its folder; rank zero claims it for all ranks.
+
+    Attributes:
+        argument: name of the argument that gives its folder, for errors.
     """
 
+    argument: str = "dirpath of ModelCheckpoint"
     _claim: ExitStack | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -50,7 +54,7 @@ class PatientCheckpoint(ModelCheckpoint):
         saves = not getattr(trainer, "fast_dev_run", False) and (self.save_top_k != 0 or self.save_last)
         if saves and stage == "fit" and trainer.is_global_zero and self.dirpath and "://" not in str(self.dirpath):
             claim = ExitStack()
-            claim.enter_context(only_writer(self.dirpath, "dirpath of ModelCheckpoint", beside=True))
+            claim.enter_context(only_writer(self.dirpath, self.argument, beside=True))
             self._claim = claim
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -15,6 +15,7 @@ from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.modules import ExportingModule
 from spiritlm_pl.runtime.checkpoint import METRICS_FILE
 from spiritlm_pl.runtime.claims import WrittenByAnother, only_writer
+from spiritlm_pl.runtime.found import check_writable
 from spiritlm_pl.runtime.provenance import atomic_path
 
 
@@ -38,15 +39,18 @@ class ExportNetwork(Callback):
         """Check before training that the module can be exported, and tell if it will replace what is in the folder.
 
         Raises:
-            ValueError: if the module cannot be exported, or not to this folder, or another fit exports to it.
+            ValueError: if the module cannot be exported, or not to this folder, another fit exports to it, or nothing
+                can be written there.
         """
         checked(pl_module, ExportingModule, "module", self)
         check = getattr(pl_module, "check_export", None)  # of modules that do not write to every folder
         if check is not None and stage == "fit":
             check(str(self._folder(trainer)))
         if stage == "fit" and trainer.is_global_zero:
+            argument = f"dirpath of {type(self).__name__}"
+            check_writable(self._folder(trainer), argument)
             claim = ExitStack()
-            writer = only_writer(self._folder(trainer), f"dirpath of {type(self).__name__}", beside=True)
+            writer = only_writer(self._folder(trainer), argument, beside=True)
             self._check = claim.enter_context(writer)
             self._claim = claim
         if stage == "fit" and (self._folder(trainer) / METRICS_FILE).is_file():

@@ -62,6 +62,7 @@ class WriteUnits(Callback):
         self._unreadable: dict[int, list[Skipped]] = {}
         self._claims = ExitStack()
         self._checks: list[Callable[[], None]] = []
+        self._limit: int | float = 1.0  # `limit_predict_batches` of the trainer, 0 while there is nothing to do
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the finished parts before the data module makes its loader.
@@ -92,6 +93,10 @@ class WriteUnits(Callback):
         plan.finished, refusal = trainer.strategy.broadcast(found)  # every rank must distribute the same parts
         if refusal is not None:
             raise ValueError(refusal)
+        self._limit = trainer.limit_predict_batches
+        if not plan.remaining(rank=0, world_size=1):
+            trainer.limit_predict_batches = 0  # of a loader without batches, Lightning would warn
+            trainer.predict_loop.max_batches = []  # else those of an earlier run of the trainer would count
 
     def _claim(self) -> None:
         """Keep other runs from writing to the corpora of this one.
@@ -208,6 +213,7 @@ class WriteUnits(Callback):
         """
         assert self._plan is not None
         module = cast(TokenizingModule, pl_module)
+        trainer.limit_predict_batches = self._limit
         trainer.strategy.barrier("units written")
         self._write_empty_parts()
         trainer.strategy.barrier("empty parts written")

@@ -83,7 +83,7 @@ class VocoderModule(FiniteStepsModule):
         discriminators: Sequence[Discriminator],
         generator_optimizer: OptimizerCallable,
         discriminator_optimizer: OptimizerCallable,
-        generator_scheduler: LRSchedulerCallable | OneCycle | None = None,
+        generator_scheduler: OneCycle | LRSchedulerCallable | None = None,  # in another order, a run does not record it
         discriminator_scheduler: LRSchedulerCallable | None = None,
         scheduler_interval: Literal["step", "epoch"] = "epoch",
         initial: str | None = None,

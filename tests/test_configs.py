@@ -95,6 +95,10 @@ def test_it_is_built(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert class_names(trainer["logger"]) == names(
         [one for one in cli.trainer.loggers if trainer["logger"] is not True]
     )
+    with warnings.catch_warnings(record=True) as lost:  # as an error, the parser would take it for another value's
+        warnings.simplefilter("always")
+        cli.parser.dump(cli.config, skip_none=False)  # what a run records
+    assert not lost
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda path: f"{path.parent.name}/{path.stem}")

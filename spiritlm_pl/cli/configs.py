@@ -68,7 +68,7 @@ def resolve_configs(arguments: list[str]) -> list[str]:
 
     Raises:
         FileNotFoundError: if a configuration does not exist.
-        ValueError: if a file is not YAML.
+        ValueError: if a file is not YAML, or holds no settings.
     """
     resolved = list(arguments)
     for index, argument in enumerate(arguments):
@@ -117,7 +117,10 @@ def _strings(value: object) -> list[str]:
 
 def _checked(path: Path) -> Path:
     try:
-        yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"--config must be YAML, but {path} is not: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        found = "nothing" if content is None else "a list" if isinstance(content, list) else "a value"
+        raise ValueError(f"--config must hold settings by their names, but {path} holds {found}")
     return path

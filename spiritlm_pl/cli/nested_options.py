@@ -1,5 +1,6 @@
-"""Options of classes that a configuration names: which one was probably meant, and where it stands."""
+"""Options of classes and lists that a configuration has: which one was probably meant, and where it stands."""
 
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pkgutil import resolve_name
@@ -8,6 +9,7 @@ from jsonargparse import ArgumentParser
 
 from spiritlm_pl.runtime.foreign_texts import OF_NONE, UNKNOWN_IN_CLASS
 
+OF_ITEM = re.compile(r"(?P<list>--[A-Za-z][\w.-]*?)(?:\.\d+|\[\d+\])(?P<rest>(?:\.[A-Za-z_][\w.-]*)?)")
 OF_PARSERS = ("help", "print_shtab")
 OF_CLASSES = ("init_args", "class_path")  # what stands beside the options of a class in a configuration
 
@@ -20,7 +22,9 @@ def nested_advice(text: str, words: Sequence[str]) -> str | None:
         words: words of the command line, of which one may have the option.
     """
     found = [*UNKNOWN_IN_CLASS.finditer(text)]
-    if not found or _has_alternatives(text):
+    bases = _bases({one["kind"] for one in found})
+    found = [one for one in found if one["kind"] not in bases]
+    if not found or _has_alternatives(text, bases):
         return None
     kind, name = found[-1]["kind"], found[-1]["named"] or found[-1]["named_at"]  # of the innermost class
     typed = next((word.partition("=")[0] for word in words if _ends_with(word.partition("=")[0], name)), name)
@@ -31,9 +35,42 @@ def nested_advice(text: str, words: Sequence[str]) -> str | None:
     return f"{typed} is not an option of {kind}; {meant}"
 
 
-def _has_alternatives(text: str) -> bool:
-    """Whether a value could have been of several classes, of which the one that was meant is not known."""
-    reasons = [line for line in text.splitlines() if line.lstrip().startswith("- ")]
+def item_advice(option: str) -> str | None:
+    """Say how to change an item of a list, where an option has its number; None if it has none.
+
+    Args:
+        option: option as it was typed, without its value, such as `--trainer.callbacks.0.init_args.folder`.
+    """
+    found = OF_ITEM.fullmatch(option)
+    if found is None:
+        return None
+    if not found["rest"]:
+        return f"a list is given as a whole, as in {found['list']} '[a, b]'"
+    return (
+        f"{found['list']}{found['rest']} changes the last item of a list, and another one is changed in a file that "
+        "has the whole list, given as a further --config"
+    )
+
+
+def _bases(kinds: set[str]) -> set[str]:
+    """Return the classes of which others are subclasses: the parser tries a list's items, then one of its type."""
+    classes = {kind: resolve_name(kind) for kind in kinds}
+    return {
+        kind
+        for kind, one in classes.items()
+        if any(one is not other and one in other.__mro__ for other in classes.values())
+    }
+
+
+def _has_alternatives(text: str, bases: set[str]) -> bool:
+    """Whether a value could have been of several classes, of which the one that was meant is not known.
+
+    Args:
+        text: the parser's own text of the error.
+        bases: classes that are not meant.
+    """
+    lines = [line for line in text.splitlines() if not any(f"class_path '{kind}'" in line for kind in bases)]
+    reasons = [line for line in lines if line.lstrip().startswith("- ")]
     depths = [len(line) - len(line.lstrip()) for line in reasons if OF_NONE not in line]
     return depths != sorted({*depths})
 

@@ -21,16 +21,17 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from spiritlm_pl.cli.help import HelpFormatter, list_element, shown_name, types_of
-from spiritlm_pl.cli.nested_options import nested_advice
+from spiritlm_pl.cli.nested_options import item_advice, nested_advice
 from spiritlm_pl.cli.typed_names import spelt
 from spiritlm_pl.runtime.claims import only_writer
-from spiritlm_pl.runtime.foreign_texts import WRONG_VALUE
+from spiritlm_pl.runtime.foreign_texts import MISSING, UNKNOWN_KEY, WRONG_VALUE
 
 TRUTH_VALUES = ("true", "false", "yes", "no", "1", "0", "null")
 PRINT_CONFIG = "--print_config"
 LOOK = "command_look"  # name of the attribute in which `look` keeps the settings of a command's function
 WRITES = "command_writes"  # name of the attribute in which `writes` keeps an argument of a command's function
 APPENDS_TO = "appends_to"  # attribute of an option that adds to another argument: the name of that one
+PLAIN = {str, int, float, bool, Path}  # types of values that have nothing below them
 OPTION = re.compile(r"--?[A-Za-z][^\s=]*")
 NONE_WITHIN = re.compile(r"^(--[^\s=]+\.[^\s=]+)=None$")
 # Option that an earlier version had -> its present name.
@@ -141,11 +142,20 @@ def command_parser(function: Callable[..., None], program: str) -> CommandParser
         if number == 0 and found.add is not None:
             found.add(group)
         group.add_function_arguments(function, skip=names - {*own}, **common)
+    typed = {f"`{action.dest}`": shown_name(action) for action in parser._actions}
+    parser.description = _as_typed(description, typed)
+    for action in parser._actions:
+        action.help = _as_typed(action.help or "", typed) or action.help
     positional = [action.dest.upper() for action in parser._actions if not action.option_strings]
     if variadic is not None:
         positional[-1] = f"[{positional[-1]} ...]"
     parser.usage = " ".join(["%(prog)s", "[options]", *positional])
     return parser
+
+
+def _as_typed(text: str, typed: Mapping[str, str]) -> str:
+    """Return a text of a docstring, which names arguments as Python has them, with the names that a user types."""
+    return re.sub(r"`\w+`", lambda name: typed.get(name[0], name[0]), text)
 
 
 def run_command(function: Callable[..., None], parser: CommandParser, words: Sequence[str]) -> None:
@@ -314,7 +324,12 @@ def explained(error: ArgumentError, parser: ArgumentParser, words: Sequence[str]
     program = parser.prog.replace(" [options]", "")
     for word in words[: words.index("--")] if "--" in words else words:
         found = OPTION.match(word)
-        if found and not is_known(found[0], known):
+        if found is None:
+            continue
+        item = item_advice(found[0])
+        if item is not None and is_known(found[0].partition("[")[0], known):
+            return f"{found[0]} is not an option of {program}; {item}"
+        if not is_known(found[0], known):
             return f"{found[0]} is not an option of {program}; {advice(found[0], known, program)}"
     nested = nested_advice(str(error), words)
     if nested is not None:
@@ -324,6 +339,12 @@ def explained(error: ArgumentError, parser: ArgumentParser, words: Sequence[str]
         if isinstance(cause, ArgumentError) and cause.argument_name and cause.argument_name.startswith("-"):
             return f"{cause.argument_name.split('/')[0]}: {cause.message}"
         cause = cause.__cause__
+    missing = str(error).removeprefix(MISSING).split(", ") if str(error).startswith(MISSING) else []
+    missing = [name.rpartition(".")[2] for name in missing]  # those of a subcommand begin with it
+    names = [shown_name(one) for one in parser._actions if one.dest in missing and one.nargs != "*"]
+    if names:
+        usage = " ".join(parser.format_usage().removeprefix("usage: ").split())
+        return f"{', '.join(names[:-1])}{' and ' if names[1:] else ''}{names[-1]} must be given: {usage}"
     wrong = WRONG_VALUE.match(str(error))
     action = next((one for one in parser._actions if wrong and one.dest == wrong["key"]), None)
     if wrong and action is not None and "\n" not in wrong["value"]:
@@ -332,6 +353,9 @@ def explained(error: ArgumentError, parser: ArgumentParser, words: Sequence[str]
     for older, present in OLDER_OPTIONS.items():  # as a key of the command's configuration
         if f"'{_key(older)}'" in str(error) and present in known:
             return f"{error}; it is now {_key(present)}"
+    unknown = UNKNOWN_KEY.match(str(error))
+    if unknown is not None:
+        return f"{unknown['key']} is not a setting of {program}; {advice('--' + unknown['key'], known, program)}"
     return str(error)
 
 
@@ -346,7 +370,7 @@ def is_known(name: str, known: Mapping[str, Action]) -> bool:
     above = name.rpartition(".")[0]
     while above and above not in known:
         above = above.rpartition(".")[0]
-    return bool(above) and hasattr(known[above], "_typehint")
+    return bool(above) and hasattr(known[above], "_typehint") and not {*types_of(known[above])} <= PLAIN
 
 
 def advice(name: str, known: Mapping[str, Action], program: str) -> str:

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -28,21 +29,23 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, ModelParallelStrateg
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from spiritlm_pl.callbacks.checkpoints import made_patient
+from spiritlm_pl.callbacks.checkpoints import PatientCheckpoint, made_patient
 from spiritlm_pl.callbacks.progress_bar import StepProgressBar
 from spiritlm_pl.callbacks.record_run import RecordRun
 from spiritlm_pl.callbacks.watch_ranks import WatchRanks
-from spiritlm_pl.cli.parser import BothSpellings, parsed, parser_settings
+from spiritlm_pl.cli.parser import LAST_CHECKPOINT, BothSpellings, parsed, parser_settings
 from spiritlm_pl.cli.typed_names import settings_spelt
 from spiritlm_pl.cli.units_first import write_units_first
 from spiritlm_pl.interop.distributed import has_shards
 from spiritlm_pl.modules.elastic import ranks_of
-from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint, saved_at
+from spiritlm_pl.runtime.checkpoint import check_is_checkpoint, mismatch, newest_checkpoint, saved_at
 from spiritlm_pl.runtime.checksums import check_archive
-from spiritlm_pl.runtime.foreign_texts import ADVERT
+from spiritlm_pl.runtime.foreign_texts import ADVERT, AFTER_STEP, OWN_CODE
+from spiritlm_pl.runtime.found import found_at
 from spiritlm_pl.runtime.launch import is_first_of_machine
 
 CHECKPOINTS = "checkpoints"
+NOT_FOR_USERS: dict[str, type[Warning]] = {OWN_CODE: FutureWarning, AFTER_STEP: UserWarning}  # beginnings of warnings
 SIGNAL_CHECKPOINTS = "hpc_ckpt_*.ckpt"  # those that Lightning saves on a signal of SLURM, in its default_root_dir
 HELP: dict[str, tuple[str, tuple[str, ...]]] = {  # subcommand -> description and examples in its help
     "fit": (
@@ -121,14 +124,23 @@ class SpiritCLI(LightningCLI):
             super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Build the trainer; checkpoints go to a folder where the next run of the configuration finds the last one."""
+        """Build the trainer; checkpoints go to a folder where the next run of the configuration finds the last one.
+
+        Raises:
+            NotADirectoryError: if the trainer's folder is a file.
+        """
         trainer = super().instantiate_trainer(**kwargs)
+        root = Path(trainer.default_root_dir)
+        if root.exists() and not root.is_dir():
+            raise NotADirectoryError(f"default_root_dir must be a folder, but {found_at(root)}")
         for callback in trainer.checkpoint_callbacks:
             if not isinstance(callback, ModelCheckpoint):
                 continue
             made_patient(callback)
             if callback.dirpath is None:
                 callback.dirpath = str(Path(trainer.default_root_dir).absolute() / CHECKPOINTS)
+                if isinstance(callback, PatientCheckpoint):
+                    callback.argument = "--trainer.default_root_dir"
         return trainer
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
@@ -238,10 +250,17 @@ class SpiritCLI(LightningCLI):
         return f"add --ckpt-path=last to go on from {path}"
 
     def _parse_ckpt_path(self) -> None:
-        """Refuse files that are not checkpoints, and use the given configuration, not that of the checkpoint."""
+        """Refuse what is no checkpoint, and use the given configuration, not that of the checkpoint.
+
+        Raises:
+            ValueError: if it is none.
+        """
         subcommand = self.config.get("subcommand")
         path = self.config[subcommand].get("ckpt_path") if subcommand else None
-        if path is not None and Path(path).is_file() and is_first_of_machine():
+        if path is None:
+            return
+        check_is_checkpoint(str(path), LAST_CHECKPOINT)
+        if Path(path).is_file() and is_first_of_machine():
             check_archive(Path(path))
 
 
@@ -338,6 +357,8 @@ def run_trainer(arguments: list[str]) -> None:
         ValueError: if a checkpoint is that of another module or of another size.
     """
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advert)
+    for text, kind in NOT_FOR_USERS.items():
+        warnings.filterwarnings("ignore", re.escape(text), kind)
     # Set here, since LightningCLI warns about arguments given to it, and Lightning starts further ranks by argv[0].
     sys.argv = [sys.argv[0], *arguments]
     try:

@@ -48,6 +48,8 @@ def settings_spelt(config: Mapping[str, Any]) -> Iterator[None]:
 def settings_of(config: Mapping[str, Any]) -> dict[str, str]:
     """Return how settings are typed, by their names; those that several parts of a configuration have are left out.
 
+    Of a list of callbacks, options reach the last one alone.
+
     Args:
         config: configuration of a trainer's subcommand.
     """
@@ -56,9 +58,11 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, str]:
     for part in ("model", "data"):
         found += [(name, f"--{part}.init_args.{name}") for name in _arguments(config.get(part))]
     callbacks = trainer.get("callbacks") or []
-    for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
+    *others, last = callbacks if isinstance(callbacks, list) and callbacks else [callbacks or {}]
+    for callback in others:
         kind = str(callback.get("class_path", "")).rpartition(".")[2]
         found += [(name, f"{name} of the callback {kind}") for name in _arguments(callback)]
+    found += [(name, f"--trainer.callbacks.init_args.{name}") for name in _arguments(last)]
     counts = Counter(name for name, _ in found)
     return {name: typed for name, typed in found if counts[name] == 1}
 

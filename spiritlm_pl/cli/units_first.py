@@ -1,6 +1,5 @@
 """Units that a training needs: `spiritlm fit` makes those that are missing first, as `spiritlm predict` does."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +38,7 @@ def write_units_first(data: LightningDataModule | None, trainer: Trainer) -> Non
             f"tokenizer must be left out with {trainer.world_size} ranks, but is {tokenizer} instead: make the units "
             "first with spiritlm predict --config tokenize/base"
         )
-    with isolate_rng(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Total length of `DataLoader` across ranks is zero")  # all is there already
+    with isolate_rng():
         writer = Trainer(
             accelerator=trainer.accelerator,
             devices=1,

@@ -71,6 +71,25 @@ def package_folder(source: Path) -> Path:
     return source.parent if source.suffix == ".deb" else source
 
 
+def given_packages(names: list[str], source: Path, option: str = "source") -> list[Path]:
+    """Return the .deb files of all the packages in a folder that a user gives.
+
+    Args:
+        names: names of the packages.
+        source: path of the folder, or of one of the files.
+        option: option of the command that gives it, for errors.
+
+    Raises:
+        PackageError: if one is missing.
+    """
+    folder = package_folder(source)
+    packages = find_packages(names, folder)
+    if len(packages) < len(names):
+        rule = f"{option} must be a folder with {' and '.join(names)} (.deb)"
+        raise PackageError(f"{rule}, but " + (f"{source} has not all" if folder.is_dir() else found_at(source)))
+    return packages
+
+
 def package_files(names: list[str], source: Path | None, option: str = "source") -> dict[str, bytes]:
     """Read the regular files of all the packages, by their path.
 
@@ -86,12 +105,7 @@ def package_files(names: list[str], source: Path | None, option: str = "source")
         if source is None:
             packages = fetch_packages(names, Path(folder), option)
         else:
-            packages = find_packages(names, package_folder(source))
-        if len(packages) < len(names):
-            assert source is not None  # what was fetched is complete
-            rule = f"{option} must be a folder with {' and '.join(names)} (.deb)"
-            folder_found = package_folder(source).is_dir()
-            raise PackageError(f"{rule}, but " + (f"{source} has not all" if folder_found else found_at(source)))
+            packages = given_packages(names, source, option)
         archives = [read_package(path) for path in packages]
     return {name: data for archive in archives for name, data in archive.items()}
 

@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -12,8 +13,9 @@ import yaml
 from omegaconf import OmegaConf
 
 from spiritlm_pl.cli.configs import find_config
-from spiritlm_pl.corpora.debian import find_packages, package_folder
+from spiritlm_pl.corpora.debian import find_packages, given_packages, package_folder
 from spiritlm_pl.corpora.sources.amazon_queen import PACKAGE
+from spiritlm_pl.corpora.sources.prompts import PACKAGES
 from spiritlm_pl.quickstart.stage import ROOT, Stage
 from spiritlm_pl.runtime.devices import cpu_has_bfloat16
 
@@ -73,6 +75,20 @@ def _changes(source: str) -> tuple[str, ...]:
         return ("synthetic",)
     acted = find_packages([PACKAGE], package_folder(Path(source)))
     return ("packages",) if acted else ("packages", "packages_without_acted_speech")
+
+
+def check_packages(stages: Iterable[Stage]) -> None:
+    """Refuse a source without the packages of the prompts before a stage that reads them has begun.
+
+    Args:
+        stages: stages that are to run.
+
+    Raises:
+        PackageError: if a package is missing.
+    """
+    for words in (words for stage in stages for words in stage.commands if words[1] == "debian_prompts"):
+        for given in (word.removeprefix("--source=") for word in words if word.startswith("--source=")):
+            given_packages(PACKAGES, Path(given))
 
 
 def quickstart_stages(variant: Variant, source: str, budget: float, stories: int) -> list[Stage]:

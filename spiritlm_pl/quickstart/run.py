@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from spiritlm_pl.quickstart.changes import changes_line, check_own
-from spiritlm_pl.quickstart.plan import Variant, quickstart_stages, variables
+from spiritlm_pl.quickstart.plan import Variant, check_packages, quickstart_stages, variables
 from spiritlm_pl.quickstart.runner import Runner
 from spiritlm_pl.quickstart.size import check_size, check_units, too_small_line, warning_line
 from spiritlm_pl.quickstart.stage import LOGS, ROOT
@@ -54,6 +54,7 @@ def quickstart(
     Raises:
         ValueError: if an argument is out of range, another command has replaced a result, another process writes to
             ./quickstart, or all sounds have become one unit.
+        OSError: if a folder of packages lacks one that is to be read.
     """
     check_size(budget, stories)
     if cores is not None and cores < 1:
@@ -68,6 +69,7 @@ def _quickstart(variant: Variant, source: str, budget: float, stories: int) -> N
     stages = quickstart_stages(variant, source, budget, stories)
     runner = Runner(stages, num_cores(), lambda stage: check_units(variant, stage, budget, stories))
     check_own(runner.stages, runner.keys)
+    check_packages(stage for stage in stages if runner.state[stage.name] == "waiting")
     console.print(f"Writing to ./{ROOT}; logs of every stage in {LOGS}. Ctrl-C stops, the same command goes on.")
     if budget != 1 or stories != DEFAULT_STORIES:
         console.print(

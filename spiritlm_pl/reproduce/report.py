@@ -31,6 +31,12 @@ NOTE = (
 )
 
 
+PICTURES = {
+    "report.png": "Difference of every statement with its 95 % interval; diamonds are the paper's",
+    "report_layers.png": "How much more alike both forms of a word are than those of different words, in each layer",
+}
+
+
 def read_runs(folder: Path, tasks: Sequence[Task]) -> Runs:
     """Read the results of all runs, leaving out steps of other commands or configurations than the plan's."""
     runs: dict[str, dict[int, Any]] = {}
@@ -130,19 +136,42 @@ def cell(estimate: dict[str, Any] | None, sign: str = "", digits: int = 1) -> st
     return f"{value} ({low} to {high})"
 
 
-def markdown(report: dict[str, Any]) -> str:
-    """Write the report as Markdown."""
+def deciding(finding: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the statements that decide the verdict of a finding; all if there are none, and no verdict."""
+    return [said for said in finding["statements"] if said["main"]] or finding["statements"]
+
+
+def short_rows(finding: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return what a short table tells of a finding: statements or exponents, each with its figure and a verdict."""
+    rows = [
+        (said["text"], cell(said["difference"], "+"), said["verdict"] if said["main"] else finding["verdict"])
+        for said in deciding(finding)
+    ]
+    for kind, one in finding.get("scaling", {}).get("exponents", {}).items():
+        for name, power in (("size", "N^-"), ("tokens", "D^-")):
+            rows.append((f"loss of {kind} falls with {name} as {power}", cell(one[name], digits=3), finding["verdict"]))
+    return rows or [(finding["title"], "–", finding["verdict"])]
+
+
+def markdown(report: dict[str, Any], pictures: Sequence[str] = ()) -> str:
+    """Write the report as Markdown.
+
+    Args:
+        report: the report, as `build_report` returns it.
+        pictures: names of the pictures that lie beside it.
+    """
     budget = report["settings"]["budget"]
     short = f"Runs are shorter than planned (budget {budget:g}): what is not seen may need as many steps as planned."
     lines = [short, ""] if budget < 1 else []
     found = {number: one for number, one in report["findings"].items() if is_run(one)}
     lines += ["| finding | verdict | pairs of runs |", "|---|---|---|"] if found else []
     for number, one in found.items():
-        deciding = [s for s in one["statements"] if s["main"]] or one["statements"]
-        pairs = [s["difference"]["seeds"] if s["difference"] else 0 for s in deciding]
+        pairs = [said["difference"]["seeds"] if said["difference"] else 0 for said in deciding(one)]
         told = min(pairs) if pairs else "–"  # nothing is compared
         lines.append(f"| {number}. {one['title']} | **{one['verdict']}** | {told} |")
     lines += [*([""] if lines else []), *not_asked(found), *not_run(report["findings"]), *not_counted(report)]
+    for name in pictures:
+        lines += ["", f"{PICTURES[name]}:", "", f"![{name}]({name})"]
     for number, one in found.items():
         lines += ["", f"### {number}. {one['title']}: {one['verdict']}", ""]
         lines += _scaling_lines(one.get("scaling", {}))
@@ -260,15 +289,16 @@ def draw_layers(report: dict[str, Any], path: Path) -> None:
 
 def write_report(folder: Path, report: dict[str, Any]) -> list[Path]:
     """Write report.json, report.md and the pictures in place of earlier ones; return the paths of what there is."""
-    for name in ("report.png", "report_layers.png"):
+    for name in PICTURES:
         (folder / name).unlink(missing_ok=True)  # nothing is drawn where there is nothing to show
-    for name, text in (("report.json", json.dumps(report, indent=1) + "\n"), ("report.md", markdown(report))):
-        with atomic_path(folder / name) as path:
-            path.write_text(text, encoding="utf-8")
     draw(report, folder / "report.png")
     draw_layers(report, folder / "report_layers.png")
-    names = ("report.md", "report.json", "report.png", "report_layers.png")
-    return [folder / name for name in names if (folder / name).is_file()]
+    drawn = [name for name in PICTURES if (folder / name).is_file()]
+    texts = {"report.md": markdown(report, drawn), "report.json": json.dumps(report, indent=1) + "\n"}
+    for name, text in texts.items():
+        with atomic_path(folder / name) as path:
+            path.write_text(text, encoding="utf-8")
+    return [folder / name for name in (*texts, *drawn)]
 
 
 def lines(found: Sequence[Told]) -> list[str]:

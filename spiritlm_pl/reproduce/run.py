@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -10,7 +11,7 @@ from spiritlm_pl.reproduce.findings import findings_file
 from spiritlm_pl.reproduce.folder import SETTINGS_FILE, TOKENIZERS, copy_tokenizer, has_tokenizer, shared_settings
 from spiritlm_pl.reproduce.merge import merge as merge_results
 from spiritlm_pl.reproduce.plan import all_tasks, needed_tokenizers, plan_file
-from spiritlm_pl.reproduce.report import build_report, cell, is_run, not_asked, not_counted, not_run, write_report
+from spiritlm_pl.reproduce.report import build_report, is_run, not_asked, not_counted, not_run, short_rows, write_report
 from spiritlm_pl.reproduce.results import RESULTS, num_seeds
 from spiritlm_pl.reproduce.work import LOGS, Workers
 from spiritlm_pl.runtime.checksums import values_of
@@ -149,13 +150,12 @@ def _check(seeds: int, stories: int | None, budget: float | None, jobs: int | No
         check_budget(budget)
 
 
-def _table(found: dict[str, dict[str, object]]) -> Table:
-    """Return the main statements of all findings as a table for a terminal."""
+def _table(found: dict[str, dict[str, Any]]) -> Table:
+    """Return what decides on each finding, or else its figures, as a table for a terminal."""
     table = Table(title="Findings in small (held-out data)", title_justify="left")
-    for name in ("finding", "statement", "difference, points", "verdict"):
+    for name in ("finding", "statement", "difference in points, or exponent", "verdict"):
         table.add_column(name)
     for number, one in found.items():
-        for said in one["statements"]:  # type: ignore[attr-defined]
-            if said["main"]:
-                table.add_row(number, said["text"], cell(said["difference"], "+"), said["verdict"])
+        for row in short_rows(one):
+            table.add_row(number, *row)
     return table

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from spiritlm_pl.registry import check_trusted, load_path, path_of
 from spiritlm_pl.runtime.checksums import check_plain, checked, read_object, recorded, values_of
-from spiritlm_pl.runtime.found import lacks
+from spiritlm_pl.runtime.found import found_at, lacks
 from spiritlm_pl.runtime.older_names import todays_name
 from spiritlm_pl.runtime.provenance import atomic_path, code_version
 
@@ -25,6 +25,8 @@ CONFIG_FILE = "config.json"
 TOKENIZER_STAGE = "speech_tokenizer"
 METRICS_FILE = "metrics.json"  # last metrics of the training that made the network
 WEIGHTS_FILE = "model.safetensors"
+INSTEAD_OF_PATHS = ("best", "last", "hpc", "registry")  # what Lightning takes
+IN_CHECKPOINTS = ("latest", "checkpoint", "shards", "meta.pt", ".metadata")  # in those that are folders, by strategies
 WRITER = ("PytorchStreamWriter", "inline_container")  # words of torch's RuntimeError where a disk is full
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -42,6 +44,27 @@ def newest_checkpoint(folder: str | Path, pattern: str = "*.ckpt") -> Path | Non
     found = {path.resolve() for path in Path(folder).glob(pattern) if path.exists()}
     whole = [path for path in found if zipfile.is_zipfile(path) or _last_file(path).is_file()]
     return max(whole, key=saved_at, default=None)
+
+
+def check_is_checkpoint(path: str, argument: str) -> None:
+    """Refuse a path where there is nothing, or a folder that no strategy has written.
+
+    Args:
+        path: path as it was given; words that Lightning takes in place of one, and addresses, are left to it.
+        argument: name of the argument that gives it.
+
+    Raises:
+        ValueError: if there is no checkpoint.
+    """
+    if path in INSTEAD_OF_PATHS or ":" in path:
+        return
+    place = Path(path)
+    if not place.exists():
+        raise ValueError(f"{argument} must be a checkpoint, or last for the newest one, but {found_at(path)}")
+    if place.is_dir() and not any((place / name).exists() for name in IN_CHECKPOINTS):
+        newest = newest_checkpoint(place)
+        advice = "" if newest is None else f": did you mean {newest}?"
+        raise ValueError(f"{argument} must be a checkpoint, but {path} is a folder that is none{advice}")
 
 
 def saved_at(checkpoint: Path) -> float:

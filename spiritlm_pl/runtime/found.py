@@ -1,6 +1,7 @@
 """What is at a path that does not fit, in the words of errors."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 
 def found_at(path: str | Path) -> str:
@@ -35,3 +36,22 @@ def check_folder(path: str | Path, argument: str, what: str) -> None:
     if not Path(path).is_dir():
         kind = NotADirectoryError if Path(path).exists() else FileNotFoundError
         raise kind(f"{argument} must be a {what}, but {found_at(path)}")
+
+
+def check_writable(path: str | Path, argument: str) -> None:
+    """Refuse a folder to which nothing can be written, before the work whose results it is to hold.
+
+    Args:
+        path: path of the folder, which need not exist and is not made.
+        argument: name of the argument that gives it.
+
+    Raises:
+        ValueError: if nothing can be written there.
+    """
+    place = Path(path).absolute()
+    there = next((one for one in (place, *place.parents) if one.exists()), place)
+    try:
+        with TemporaryDirectory(dir=there, prefix=".writable-"):
+            pass
+    except OSError as error:
+        raise ValueError(f"{argument} must be a folder that can be written, but {path} cannot: {error}") from error

@@ -75,6 +75,16 @@ def test_two_fits_do_not_export_to_one_folder(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_folder_that_cannot_be_written_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("models").touch()
+    with pytest.raises(ValueError, match="^dirpath of ExportNetwork must be a folder that can be written, but models/"):
+        fit(fails=True)  # with another error, once it trains
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_a_fit_that_has_lost_the_folder_leaves_the_network_of_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

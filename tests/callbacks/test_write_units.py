@@ -72,8 +72,7 @@ def test_killed_before_the_manifests(tokenizer: Path, tone_corpus: Path, tmp_pat
     parts = contents(tmp_path)
     for path in manifests:
         path.unlink()
-    with pytest.warns(UserWarning, match="across ranks is zero"):  # nothing is left to compute
-        predict(tokenizer, tone_corpus, tmp_path)
+    predict(tokenizer, tone_corpus, tmp_path)  # nothing is left to compute, of which no warning is told
     assert {path: path.read_bytes() for path in manifests} == manifests and contents(tmp_path) == parts
 
 
@@ -171,11 +170,23 @@ def test_a_run_that_has_lost_its_folder_writes_no_manifest(
     assert not [*tmp_path.rglob("manifest.json")]
 
 
+def test_a_run_with_nothing_to_do_leaves_its_trainer_as_it_was(
+    tokenizer: Path, tone_corpus: Path, own_corpus: Path, tmp_path: Path
+) -> None:
+    writer = WriteUnits(str(tmp_path / "units"))
+    trainer = Trainer(accelerator="cpu", devices=1, logger=False, callbacks=[writer], enable_progress_bar=False)
+    (own_corpus / "corpus.json").write_text(json.dumps({"name": "others"}))
+    for corpus in (tone_corpus, tone_corpus, own_corpus):
+        trainer.predict(
+            TokenizeModule(str(tokenizer)), WaveformDataModule([str(corpus)], part_size=3, batch_seconds=4.0)
+        )
+    assert len(UnitCorpus(tmp_path / "units" / "others", "train")) == 8
+
+
 def test_nothing_to_do(tokenizer: Path, tone_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     predict(tokenizer, tone_corpus, tmp_path / "units")
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "units").rglob("*.*")}
-    with pytest.warns(UserWarning, match="across ranks is zero"):
-        predict(tokenizer, tone_corpus, tmp_path / "units")
+    predict(tokenizer, tone_corpus, tmp_path / "units")
     assert "has the units of all 3 splits already: nothing was done" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "units").rglob("*.*")} == files
 
@@ -283,7 +294,6 @@ def test_the_same_codes_for_everything_are_told() -> None:
     warn_of_one_unit([*alike, row("c", [[3, 3]])])
 
 
-@pytest.mark.filterwarnings("ignore:Total length of .DataLoader. across ranks is zero")
 def test_parts_of_an_earlier_version_are_kept(tokenizer: Path, tone_corpus: Path, tmp_path: Path) -> None:
     units = tmp_path / "units"
     predict(tokenizer, tone_corpus, units)

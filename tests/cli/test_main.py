@@ -69,6 +69,14 @@ def test_configs_are_found_by_their_older_names(
     assert find_config(str(mine)) == mine
 
 
+@pytest.mark.parametrize(("content", "found"), [("", "nothing"), ("- a\n", "a list"), ("a\n", "a value")])
+def test_a_config_without_settings_is_told(content: str, found: str, tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text(content)
+    with pytest.raises(ValueError, match=f"--config must hold settings by their names, but .*mine.yaml holds {found}"):
+        resolve_configs(["fit", "--config", str(config)])
+
+
 def test_parts_are_not_offered_as_runnable() -> None:
     assert shipped_configs() and not any(name.startswith("parts") for name in shipped_configs())
 

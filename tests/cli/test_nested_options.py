@@ -1,5 +1,6 @@
 """Misspelt options of classes within classes: the nearest one is named, with its place."""
 
+import re
 from argparse import ArgumentError
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,3 +69,39 @@ def test_an_option_of_a_class_is_named_where_a_file_has_it(tmp_path: Path) -> No
     (tmp_path / "own.yaml").write_text(f"part: {{class_path: {__name__}.Outer, init_args: {{stepz: 2}}}}")
     with pytest.raises(ArgumentError, match="stepz is not an option of .*Outer; did you mean steps[?]"):
         run_command(build, command_parser(build, "spiritlm do"), ["--config", str(tmp_path / "own.yaml")])
+
+
+class Variant(Outer):
+    """Class of a list's item; the parser tries the type of all items, too."""
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        (
+            "--parts.0.init_args.steps=3",
+            "--parts.0.init_args.steps is not an option of spiritlm do; --parts.init_args.steps changes the last item "
+            "of a list, and another one is changed in a file that has the whole list, given as a further --config",
+        ),
+        ("--parts[1].steps=3", "--parts[1].steps is not an option of spiritlm do; --parts.steps changes the last"),
+        (
+            "--names.0=x",
+            "--names.0 is not an option of spiritlm do; a list is given as a whole, as in --names '[a, b]'",
+        ),
+        ("--parts.stepz=3", f"--parts.stepz is not an option of {__name__}.Variant; did you mean --parts.steps?"),
+        ("--count.x=3", "--count.x is not an option of spiritlm do; did you mean --count?"),
+    ],
+)
+def test_what_reaches_an_item_of_a_list_is_told(word: str, message: str) -> None:
+    def build(parts: list[Outer] | Outer | None = None, names: list[str] | None = None, count: int = 1) -> None:
+        """Do something.
+
+        Args:
+            parts: what the configuration names.
+            names: some names.
+            count: a number.
+        """
+
+    parser = command_parser(build, "spiritlm do")
+    with pytest.raises(ArgumentError, match=re.escape(message)):
+        run_command(build, parser, [f"--parts=[{{class_path: {__name__}.Variant}}]", word])

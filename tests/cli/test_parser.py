@@ -102,7 +102,7 @@ def command(
         method: how, among others.
         num_jobs: processes.
         rate: of something.
-        overwrite: as it says.
+        overwrite: as it says, in `corpus`, with `num_jobs` and `others`.
         keep_all: as it says.
     """
 
@@ -164,7 +164,11 @@ def test_help_tells_what_the_docstring_does() -> None:
         "usage: spiritlm do [options] CORPUS [INPUTS ...] Do something. It takes a while. positional"
     )
     assert "INPUTS files, any number of them." in told and "--num-jobs N processes (default: 1)" in told
-    assert "--overwrite as it says. --keep-all {true,false,null} as it says." in told and "--rate X" in told
+    assert (
+        "--overwrite as it says, in CORPUS, with --num-jobs and `others`. --keep-all {true,false,null} as it says."
+        in told
+        and "--rate X" in told
+    )
 
 
 @pytest.mark.parametrize(
@@ -178,7 +182,7 @@ def test_help_tells_what_the_docstring_does() -> None:
         (["c", "--rate=x"], "--rate must be a number, but is x instead"),
         (["c", "--overwrite=x"], "--overwrite must be true or false, but is x instead"),
         (["c", "--method"], "--method: expected one argument"),
-        ([], "the following arguments are required: corpus"),
+        ([], "CORPUS must be given: spiritlm do [options] CORPUS"),
     ],
 )
 def test_what_is_wrong_is_named(words: list[str], message: str) -> None:
@@ -224,13 +228,33 @@ def test_the_only_element_of_a_list_may_stand_alone(words: list[str], name: str,
         (["u", "--options", "a=b"], "--options must be a mapping such as '{name: value}', but is a=b instead"),
         (["u", "--gpus", "x"], "--gpus must be a list of whole numbers such as '[1, 2]', but is ['x'] instead"),
         (["u", "--splits", "{a: b}"], "--splits must be a list such as '[a, b]', but is {'a': 'b'} instead"),
-        (["--text", "[a]"], "the following arguments are required: units"),
+        (["--text", "[a]"], "UNITS must be given: spiritlm do [options] UNITS"),
     ],
 )
 def test_the_spelling_of_lists_and_mappings_is_told(words: list[str], message: str) -> None:
     with pytest.raises(ArgumentError) as error:
         values(*words, function=lists)
     assert str(error.value).startswith(message)
+
+
+def test_a_key_of_a_configuration_is_told_with_the_nearest_option(tmp_path: Path) -> None:
+    config = tmp_path / "own.yaml"
+    config.write_text("num_jbs: 2\n")
+    message = "num_jbs is not a setting of spiritlm do; did you mean --num-jobs?"
+    with pytest.raises(ArgumentError, match=re.escape(message)):
+        values("c", "--config", str(config))
+
+
+def test_all_that_is_missing_is_named() -> None:
+    def build(a: str, b: str, c: str, d: int = 1) -> None:
+        """Do something."""
+
+    for words, message in (
+        ([], "A, B and C must be given: spiritlm do"),
+        (["x"], "B and C must be given: spiritlm do"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            values(*words, function=build)
 
 
 @pytest.mark.parametrize(("older", "present"), OLDER_OPTIONS.items())

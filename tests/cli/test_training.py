@@ -32,7 +32,9 @@ from spiritlm_pl.cli.training import (
 from spiritlm_pl.modules.fsdp2 import FSDP2Strategy
 from spiritlm_pl.modules.strategy import Zero3Strategy
 from spiritlm_pl.modules.tokenize import TokenizeModule
-from spiritlm_pl.runtime.checkpoint import mismatch, newest_checkpoint
+from spiritlm_pl.runtime.checkpoint import check_is_checkpoint, mismatch, newest_checkpoint
+from spiritlm_pl.runtime.claims import WRITER
+from spiritlm_pl.runtime.left_over import this_machine
 
 PROGRAM = Path(sys.executable).with_name("spiritlm")
 
@@ -231,6 +233,41 @@ def test_checkpoints_of_another_strategy_are_refused(tmp_path: Path) -> None:
         check_strategy(str(tmp_path / "fsdp2.ckpt"), zero)
     with pytest.raises(ValueError, match=r"another for .*one.ckpt, but is FSDP2 \(FSDP2Strategy\)"):
         check_strategy(str(tmp_path / "one.ckpt"), fsdp2)
+
+
+def test_the_folder_of_a_trainer_is_named_as_it_is_typed(
+    tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", sys.argv[:1])
+    Path("file").touch()
+    with pytest.raises(OSError, match=r"^--trainer.default_root_dir must be a folder, but file is a file"):
+        run(clusters_command(tone_corpus, "--trainer.default_root_dir=file"))
+    Path("run").mkdir()
+    owner = {"host": "b", "machine": this_machine(), "process": os.getppid(), "since": 0}
+    Path(f"run/.checkpoints{WRITER}.1.json").write_text(json.dumps(owner))
+    with pytest.raises(ValueError, match=r"^--trainer.default_root_dir must be a folder that no other process writes"):
+        run(clusters_command(tone_corpus))
+
+
+def test_what_is_no_checkpoint_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--ckpt-path must be a checkpoint, or last for the newest one, but .*is not"):
+        check_is_checkpoint(str(tmp_path / "gone.ckpt"), "--ckpt-path")
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    with pytest.raises(
+        ValueError, match="--ckpt-path must be a checkpoint, but .*checkpoints is a folder that is none$"
+    ):
+        check_is_checkpoint(str(folder), "--ckpt-path")
+    torch.save({}, folder / "one.ckpt")
+    with pytest.raises(ValueError, match=r"is a folder that is none: did you mean .*one.ckpt\?"):
+        check_is_checkpoint(str(folder), "--ckpt-path")
+    (folder / "latest").touch()
+    for path in ("last", "s3://a/b.ckpt", str(folder), str(folder / "one.ckpt")):
+        check_is_checkpoint(path, "--ckpt-path")
+    cli = SimpleNamespace(config={"subcommand": "fit", "fit": {"ckpt_path": str(tmp_path / "gone.ckpt")}})
+    with pytest.raises(ValueError, match="gone.ckpt is not there"):
+        SpiritCLI._parse_ckpt_path(cast(Any, cli))
 
 
 class Muttering(LightningModule):

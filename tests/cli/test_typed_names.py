@@ -12,7 +12,7 @@ CONFIG = {
         "precision": "16",
         "callbacks": [
             {"class_path": "callbacks.GenerateSamples", "init_args": {"speaker": "ann"}},
-            {"class_path": "x.Y"},
+            {"class_path": "callbacks.WriteUnits", "init_args": {"folder": "units"}},
         ],
     },
 }
@@ -45,6 +45,7 @@ def test_a_rule_names_options(message: str, expected: str) -> None:
         ("corpora must be there", "--data.init_args.corpora must be there"),
         ("precision must be 32-true", "--trainer.precision must be 32-true"),
         ("speaker must be one of bob", "speaker of the callback GenerateSamples must be one of bob"),
+        ("folder must be another", "--trainer.callbacks.init_args.folder must be another"),
         ("seed must be at least 0", "seed must be at least 0"),  # of the model or of the data
     ],
 )
@@ -57,4 +58,6 @@ def test_a_rule_names_settings(message: str, expected: str) -> None:
 def test_a_configuration_may_lack_parts() -> None:
     assert settings_of({"model": None, "trainer": {"callbacks": None}}) == {"callbacks": "--trainer.callbacks"}
     one = {"trainer": {"callbacks": {"class_path": "a.B", "init_args": {"units": "u"}}}}
-    assert settings_of(one)["units"] == "units of the callback B"
+    assert settings_of(one)["units"] == "--trainer.callbacks.init_args.units"
+    assert settings_of({"trainer": {"callbacks": []}}) == {"callbacks": "--trainer.callbacks"}
+    assert "units" not in settings_of({"trainer": {"callbacks": [*[one["trainer"]["callbacks"]] * 2]}})

@@ -347,6 +347,19 @@ def test_one_quickstart_runs_in_a_folder(tmp_path: Path, monkeypatch: pytest.Mon
         quickstart(source="synthetic")
 
 
+def test_a_folder_without_the_packages_is_refused_before_a_stage_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    prompts = quickstart_stages("base", "synthetic", 1.0, 100)[0]
+    made(prompts)
+    before = prompts.stamp()
+    Path("debs").mkdir()
+    with pytest.raises(OSError, match=r"^source must be a folder with asterisk.*\(.deb\), but debs has not all"):
+        quickstart(source="debs", stories=100)
+    assert before is not None and prompts.stamp() == before and not Path("quickstart/logs").exists()
+
+
 @pytest.mark.slow
 def test_a_stage_ends_with_a_killed_quickstart(tmp_path: Path) -> None:
     """The next one begins it anew, in the same folders."""

@@ -14,7 +14,7 @@ from spiritlm_pl.reproduce.findings import findings_file
 from spiritlm_pl.reproduce.folder import copy_tokenizer, has_tokenizer, shared_settings
 from spiritlm_pl.reproduce.merge import merge
 from spiritlm_pl.reproduce.plan import Settings, Task, all_tasks, plan_file
-from spiritlm_pl.reproduce.report import build_report, markdown, read_runs, write_report
+from spiritlm_pl.reproduce.report import PICTURES, build_report, markdown, read_runs, short_rows, write_report
 from spiritlm_pl.reproduce.results import add_step, done_steps, is_complete, read_result, result_path
 from spiritlm_pl.reproduce.run import reproduce
 from spiritlm_pl.reproduce.work import Workers
@@ -173,6 +173,8 @@ def test_the_report_tells_verdicts_intervals_and_the_paper(tmp_path: Path) -> No
     written = write_report(tmp_path, report)
     assert {path.name for path in written} == {"report.md", "report.json", "report.png", "report_layers.png"}
     assert all(path.stat().st_size > 500 for path in written)
+    told = (tmp_path / "report.md").read_text()
+    assert [name for name in PICTURES if f"![{name}]({name})" in told] == ["report.png", "report_layers.png"]
 
 
 def test_all_rows_of_a_table_have_as_many_cells(tmp_path: Path) -> None:
@@ -193,6 +195,12 @@ def test_all_rows_of_a_table_have_as_many_cells(tmp_path: Path) -> None:
     assert set(report["findings"]["8"]["scaling"]["exponents"]) == {"text", "speech"}
     text = markdown(report)
     assert "| 4. Lengths of spans | **figures only** | 1 |" in text  # where no statement decides, all count
+    short = {number: short_rows(one) for number, one in report["findings"].items()}
+    assert [verdict for _, _, verdict in short["4"]] == ["figures only"] * 2
+    assert [text for text, _, _ in short["8"]][:2] == [
+        *("loss of text falls with size as N^-", "loss of text falls with tokens as D^-")
+    ]
+    assert all(short.values()) and len(short["1"]) == 4
     tables: list[list[str]] = [[]]
     for line in text.splitlines():
         tables[-1].append(line) if line.startswith("|") else tables.append([])
@@ -211,6 +219,8 @@ def test_a_report_without_results_has_no_picture(tmp_path: Path) -> None:
     report = build_report(tmp_path, all_tasks(SETTINGS, ["none"], 1), SETTINGS, [1])
     assert report["findings"]["1"]["verdict"] == "too few runs"
     assert {path.name for path in write_report(tmp_path, report)} == {"report.md", "report.json"}
+    assert "![" not in (tmp_path / "report.md").read_text()
+    assert short_rows({"title": "Lengths", "statements": [], "verdict": "figures only"})[0][1] == "–"
 
 
 def test_findings_that_were_not_run_are_named_in_one_line(tmp_path: Path) -> None:

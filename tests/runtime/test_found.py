@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spiritlm_pl.runtime.found import check_folder, found_at, lacks
+from spiritlm_pl.runtime.found import check_folder, check_writable, found_at, lacks
 
 ROOT = Path(__file__).parents[2]
 # A list of checksums or a manifest may name what is missing; what the user names is not there.
@@ -27,6 +27,16 @@ def test_what_is_at_a_path(tmp_path: Path) -> None:
     for name, kind in (("file", NotADirectoryError), ("none", FileNotFoundError)):
         with pytest.raises(kind, match=f"audio must be a folder of audio, but {tmp_path / name} is"):
             check_folder(tmp_path / name, "audio", "folder of audio")
+
+
+def test_a_folder_that_can_be_written_is_left_as_it_is(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "folder", "out")
+    check_writable(tmp_path, "out")
+    assert not [*tmp_path.iterdir()]
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ValueError, match="out must be a folder that can be written, but .* cannot: "):
+            check_writable(place, "out")
 
 
 def test_no_message_has_other_words_for_a_missing_path() -> None:
