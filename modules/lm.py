@@ -5,7 +5,8 @@ from typing import Any, cast
 import torch
 import torch.distributed
 from lightning import Trainer
-from lightning.pytorch.strategies import DeepSpeedStrategy, ModelParallelStrategy
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
@@ -24,7 +25,7 @@ from spiritlm_pl.lm.build import LanguageModelConfig, build_network, check_losse
 from spiritlm_pl.lm.folder import own_text_tokenizer, save_lm
 from spiritlm_pl.lm.metrics import loss_metrics, loss_sums
 from spiritlm_pl.lm.objectives import NextToken
-from spiritlm_pl.lm.optimizer import AdamWSettings, build_optimizer
+from spiritlm_pl.lm.optimizer import AdamWSettings, build_optimizer, check_same_optimizer
 from spiritlm_pl.lm.positions import check_row_length
 from spiritlm_pl.lm.schedule import Constant, Schedule
 from spiritlm_pl.modules.stage import FiniteStepsModule, data_of, schedule_within
@@ -156,8 +157,8 @@ class LanguageModelModule(FiniteStepsModule):
         if self.units_per_second is None and data is not None:
             self.units_per_second = data.units_per_second
         check_losses(config, self.network_config)
-        self._check_adapter()
         self._check_muon()
+        self._check_adapter()
 
     def _check_adapter(self) -> None:
         """Check that there is a base model for the adapter, and that the strategy can train it.
@@ -185,13 +186,13 @@ class LanguageModelModule(FiniteStepsModule):
         rate, strategy = self.optimizer_settings.muon_lr, self.trainer.strategy
         if rate is None:
             return
-        if isinstance(strategy, DeepSpeedStrategy | ModelParallelStrategy):
+        if isinstance(strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
             raise ValueError(
-                f"optimizer.muon_lr must be left out with {type(strategy).__name__}, which divides the matrices that "
+                f"optimizer.muon_lr must be null with {type(strategy).__name__}, which divides the matrices that "
                 f"Muon needs whole, but is {rate} instead"
             )
         if self.adapter is not None:
-            raise ValueError(f"optimizer.muon_lr must be left out with an adapter, but is {rate} instead")
+            raise ValueError(f"optimizer.muon_lr must be null with an adapter, but is {rate} instead")
 
     def _check_text_tokenizer(self, config: str) -> None:
         """Check the text tokenizer, and print a message where there is none."""
@@ -286,9 +287,12 @@ class LanguageModelModule(FiniteStepsModule):
         """Set the counts back to the start of an unfinished step, so that it is repeated.
 
         Raises:
-            ValueError: if the checkpoint has another adapter, or one of another base model.
+            ValueError: if the checkpoint has another adapter, or one of another base model, or its optimizer was
+                another one and training is to go on.
         """
         super().on_load_checkpoint(checkpoint)
+        if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
+            check_same_optimizer(checkpoint, self.optimizer_settings)
         check_same(checkpoint.get("language_model", {}).get(ADAPTER), self._adapter_description())
         if self.adapter is not None:
             put_back_frozen(checkpoint, self)

@@ -11,6 +11,7 @@ def extract_f0(
     half: bool = False,
     num_jobs: int | None = None,
     part_size: int = 1000,
+    overwrite: bool = False,
 ) -> None:
     """Extract F0 and voicing, 200 frames a second, and the mean F0 of every speaker.
 
@@ -27,10 +28,11 @@ def extract_f0(
             torchaudio (coarse), the name of another registered extractor, or the path of a class.
         name: name under which the F0 is stored; if not given, that of the extractor.
         device: device to compute on, such as cpu, cuda or cuda:1; yaapt computes on the CPU in any case.
-        half: compute fcpe in bfloat16, in two thirds of the time on processors and GPUs that support it; F0 differs by
-            0.1 cents on average.
+        half: compute fcpe in bfloat16, in two thirds of the time on processors that support it (on others nothing
+            changes); F0 differs by 0.1 cents on average.
         num_jobs: number of processes, which does not change the result; if not given, one per core, but one on a GPU.
         part_size: number of utterances in one file of the store.
+        overwrite: replace the F0 of another extractor that has this name.
     """
     trust_given(extractor)
     from spiritlm_pl.corpora.manifest import SKIPPED_FILE
@@ -38,7 +40,9 @@ def extract_f0(
     from spiritlm_pl.f0.store import extract_corpus
 
     kept = name or extractor
-    info = extract_corpus(corpus, kept, extractor, device=device, half=half, num_jobs=num_jobs, part_size=part_size)
+    info = extract_corpus(
+        corpus, kept, extractor, device=device, half=half, num_jobs=num_jobs, part_size=part_size, overwrite=overwrite
+    )
     folder = f0_folder(corpus, kept)
     skipped = f"; {info.skipped} skipped, listed in {folder / SKIPPED_FILE}" if info.skipped else ""
     means = ", ".join(f"{speaker} {mean:.0f}" for speaker, mean in list(info.speaker_means.items())[:5])

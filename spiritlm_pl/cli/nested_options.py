@@ -58,7 +58,7 @@ def _bases(kinds: set[str]) -> set[str]:
     return {
         kind
         for kind, one in classes.items()
-        if any(one is not other and one in other.__mro__ for other in classes.values())
+        if any(isinstance(other, type) and one is not other and one in other.__mro__ for other in classes.values())
     }
 
 

@@ -11,4 +11,4 @@ def overwriting(command: Sequence[str]) -> list[str]:
     Args:
         command: words of the command, without `spiritlm` in front.
     """
-    return ["--overwrite=true"] if command[0] == "prepare" else []
+    return ["--overwrite=true"] if command[0] in ("prepare", "extract-f0") else []

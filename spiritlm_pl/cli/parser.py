@@ -99,7 +99,7 @@ class BothSpellings:
         return super().parse_args(words, *given, **settings)  # type: ignore[misc]  # of a parser
 
 
-class CommandParser(BothSpellings, ArgumentParser):
+class CommandParser(BothSpellings, ArgumentParser):  # type: ignore[misc]  # of the mix-in, which has no base
     """Parser of one command, which raises an `ArgumentError` for wrong arguments."""
 
     def __init__(self, **settings: Any) -> None:

@@ -80,7 +80,7 @@ HELP: dict[str, tuple[str, tuple[str, ...]]] = {  # subcommand -> description an
 }
 
 
-class TrainerParser(BothSpellings, LightningArgumentParser):
+class TrainerParser(BothSpellings, LightningArgumentParser):  # type: ignore[misc]  # as CommandParser
     """Parser of the trainer subcommands, which accepts the same spellings as those of the other commands."""
 
     def __init__(self, **settings: Any) -> None:

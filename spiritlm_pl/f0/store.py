@@ -204,6 +204,7 @@ def extract_corpus(
     half: bool = False,
     num_jobs: int | None = None,
     part_size: int = 1000,
+    overwrite: bool = False,
 ) -> F0Info:
     """Extract the F0 of a corpus where it is missing.
 
@@ -215,6 +216,7 @@ def extract_corpus(
         half: compute in bfloat16 where the device has it, with an extractor that can.
         num_jobs: number of processes, which does not change the result; None for one per core, but one on a GPU.
         part_size: number of utterances in one file of the store.
+        overwrite: replace the F0 of another extractor that has this name.
 
     Returns:
         The description that is stored as `info.json`.
@@ -228,11 +230,13 @@ def extract_corpus(
     settings = {"extractor": kind} | ({"half": True} if half else {})
     plan = plan_corpus([corpus], part_size=part_size)
     folder = f0_folder(corpus, name)
-    if (folder / INFO_FILE).is_file() and (earlier := read_f0_info(corpus, name).extractor) != settings:
-        raise ValueError(
-            f"name must be another one for another extractor, but {folder} holds the F0 of {earlier} "
-            f"instead of {settings}"
-        )
+    if not overwrite and (folder / INFO_FILE).is_file():
+        earlier = read_f0_info(corpus, name).extractor
+        if earlier != settings:
+            raise ValueError(
+                f"name must be another one for another extractor, but {folder} holds the F0 of {_told(earlier)} "
+                f"instead of {_told(settings)} (--overwrite replaces it)"
+            )
     _extractor(kind, device, half)  # fails before any process starts
     with only_writer(folder, "corpus"):
         held, known, totals = [], _known(folder), Counter(part.split for part in plan.parts)
@@ -264,6 +268,11 @@ def extract_corpus(
         with recorded(folder, *names, INFO_FILE), atomic_path(folder / INFO_FILE) as path:
             path.write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
     return info
+
+
+def _told(extractor: Mapping[str, Any]) -> str:
+    """Return the settings of an extractor as messages say them."""
+    return str(extractor.get("extractor")) + (" in bfloat16" if extractor.get("half") else "")
 
 
 def speaker_means(corpus: str | Path, name: str) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Muon for the matrices of layers and AdamW for all else, as one optimizer (Jordan et al., 2024; arXiv 2502.16982)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         """Take over the groups of both."""
         self.parts: tuple[torch.optim.Optimizer, ...] = ()
         groups = [*muon.param_groups, *adamw.param_groups]
-        super().__init__(groups, {})
+        super().__init__(groups, adamw.defaults)
         self.parts, self.first = (muon, adamw), len(muon.param_groups)
         self._share()
 
@@ -29,6 +29,16 @@ class MuonWithAdamW(torch.optim.Optimizer):
         """Put groups and states in the place of the present ones, also of both optimizers."""
         super().__setstate__(state)
         self._share()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs: both optimizers as well."""
+        return super().__getstate__() | {"parts": self.parts, "first": self.first}
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, which is AdamW's."""
+        super().add_param_group(param_group)
+        if self.parts:
+            self._share()
 
     def _share(self) -> None:
         for part, groups in zip(
@@ -48,12 +58,21 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
 
 def layer_matrices(network: nn.Module) -> list[nn.Parameter]:
-    """Return the trainable matrices of a language model that are neither its embeddings nor its output layer's."""
+    """Return the trainable matrices of a language model that are neither its embeddings nor its output layer's.
+
+    What has two dimensions and is no `weight`, such as the biases of experts or the decay rates of states, is no matrix
+    either. Experts that lie in one tensor of three dimensions are left to AdamW.
+    """
     ends = [getattr(network, name)() for name in ("get_input_embeddings", "get_output_embeddings")]
     left_out = {id(module.weight) for module in ends if module is not None}
     left_out |= {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
-    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return [parameter for parameter in trainable if parameter.ndim == 2 and id(parameter) not in left_out]
+    named = [(name.rpartition(".")[2], weight) for name, weight in network.named_parameters() if weight.requires_grad]
+    return [weight for name, weight in named if name == "weight" and weight.ndim == 2 and id(weight) not in left_out]
+
+
+def has_muon(groups: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether one of an optimizer's groups is Muon's."""
+    return any("ns_steps" in group for group in groups)
 
 
 def build_muon(
@@ -69,13 +88,11 @@ def build_muon(
         weight_decay: weight decay of the matrices.
 
     Raises:
-        ValueError: if torch has no Muon yet.
+        ValueError: if the network has no such matrices.
     """
-    if not hasattr(torch.optim, "Muon"):
-        raise ValueError(
-            f"muon_lr must be left out with torch before 2.9, but is {lr} instead with {torch.__version__}"
-        )
     matrices = layer_matrices(network)
+    if not matrices:
+        raise ValueError(f"optimizer.muon_lr must be null for a network without trained matrices, but is {lr} instead")
     taken = {id(matrix) for matrix in matrices}
     for group in adamw.param_groups:
         group["params"] = [parameter for parameter in group["params"] if id(parameter) not in taken]

@@ -1,11 +1,13 @@
 """AdamW with weight decay on matrices only, and Muon for the matrices of layers where this is asked for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
-from spiritlm_pl.lm.muon import build_muon
+from spiritlm_pl.lm.muon import build_muon, has_muon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,3 +99,20 @@ def build_optimizer(network: nn.Module, settings: AdamWSettings) -> torch.optim.
     if settings.muon_lr is None:
         return adamw
     return build_muon(network, adamw, settings.muon_lr, settings.muon_momentum, settings.weight_decay)
+
+
+def check_same_optimizer(checkpoint: Mapping[str, Any], settings: AdamWSettings) -> None:
+    """Refuse a checkpoint whose matrices were trained by the other one of both optimizers.
+
+    Args:
+        checkpoint: checkpoint of a trainer; one of a sharding strategy, which keeps its states elsewhere, passes.
+        settings: settings of the run that is to go on.
+
+    Raises:
+        ValueError: if one run has Muon and the other has not.
+    """
+    groups = [group for state in checkpoint.get("optimizer_states", []) for group in state.get("param_groups", [])]
+    if groups and has_muon(groups) != (settings.muon_lr is not None):
+        now = "null" if settings.muon_lr is None else settings.muon_lr
+        was = "a rate, as matrices were trained by Muon" if has_muon(groups) else "null, as AdamW trained all weights"
+        raise ValueError(f"optimizer.muon_lr must be {was} in the run of the checkpoint, but is {now} instead")

@@ -122,15 +122,15 @@ class Runner:
     def _start_ready(self, context: multiprocessing.context.ForkServerContext, console: Console, live: Live) -> None:
         """Start what there are cores for; what stands after a stage that waits for cores only if it ends before."""
         by_name = {stage.name: stage for stage in self.stages}
-        room = float("inf")  # minutes until a stage that is ready needs all cores
+        room, pace = float("inf"), self._pace()  # minutes until a stage that is ready will have its cores
         for stage in self.stages:
             busy = sum(by_name[name].threads for name in self.processes)
             ready = all(self.state[name] in ("done", "kept") for name in stage.needs)
             if self.state[stage.name] != "waiting" or not ready:
                 continue
             if busy and (busy + stage.threads > self.cores):
-                room = min(room, self._minutes_left())
-            elif stage.minutes <= room:
+                room = min(room, self._minutes_until(busy + stage.threads - self.cores, pace))
+            elif stage.minutes * pace <= room:
                 process = context.Process(target=stage.run, args=(self.keys[stage.name],), name=stage.name)
                 process.start()
                 self.processes[stage.name] = process
@@ -139,10 +139,25 @@ class Runner:
                 if not live.is_started or not console.is_terminal:
                     console.print(f"{stage.title} ...")
 
-    def _minutes_left(self) -> float:
-        """Estimate in how many minutes all running stages will have ended."""
-        by_name, now = {stage.name: stage for stage in self.stages}, time.monotonic()
-        return max(by_name[name].minutes - (now - self.started[name]) / 60 for name in self.processes)
+    def _pace(self) -> float:
+        """Return how many times its estimate a stage takes, by those that this run has finished."""
+        done = [stage for stage in self.stages if self.state[stage.name] == "done"]
+        expected = sum(stage.minutes for stage in done)
+        return sum(self.seconds[stage.name] for stage in done) / 60 / expected if expected else 1.0
+
+    def _minutes_until(self, threads: int, pace: float) -> float:
+        """Estimate in how many minutes the running stages that end first will have left so many threads.
+
+        A stage that takes longer than its estimate is thought to take as long again as it is late.
+        """
+        now = time.monotonic()
+        running = [stage for stage in self.stages if stage.name in self.processes]
+        left = {one.name: one.minutes * pace - (now - self.started[one.name]) / 60 for one in running}
+        for stage in sorted(running, key=lambda one: abs(left[one.name])):
+            threads -= stage.threads
+            if threads <= 0:
+                return abs(left[stage.name])
+        return max(map(abs, left.values()))
 
     def _collect(self, console: Console, live: Live) -> None:
         for name, process in list(self.processes.items()):

@@ -43,7 +43,7 @@ class Stage:
         commands: `spiritlm` commands in the order in which they run.
         needs: names of the stages that must be finished before this one.
         threads: number of cores that the stage computes on.
-        minutes: approximate duration on two cores in minutes, for the display.
+        minutes: approximate duration on two cores in minutes, for the display and the order of the stages.
         run_folders: folders of its trainers, one per command that trains; interrupted training resumes from its last
             checkpoint, unless the stage's key has changed since.
         settings: settings of the quickstart that planned it, such as its budget; the stamp has them.

@@ -291,14 +291,21 @@ def write_report(folder: Path, report: dict[str, Any]) -> list[Path]:
     """Write report.json, report.md and the pictures in place of earlier ones; return the paths of what there is."""
     for name in PICTURES:
         (folder / name).unlink(missing_ok=True)  # nothing is drawn where there is nothing to show
+    _write_texts(folder, report, [])  # if drawing ends, the texts are there
     draw(report, folder / "report.png")
     draw_layers(report, folder / "report_layers.png")
     drawn = [name for name in PICTURES if (folder / name).is_file()]
+    texts = _write_texts(folder, report, drawn)
+    return [folder / name for name in (*texts, *drawn)]
+
+
+def _write_texts(folder: Path, report: dict[str, Any], drawn: Sequence[str]) -> list[str]:
+    """Write report.json and report.md, which shows the pictures that are drawn; return their names."""
     texts = {"report.md": markdown(report, drawn), "report.json": json.dumps(report, indent=1) + "\n"}
     for name, text in texts.items():
         with atomic_path(folder / name) as path:
             path.write_text(text, encoding="utf-8")
-    return [folder / name for name in (*texts, *drawn)]
+    return [*texts]
 
 
 def lines(found: Sequence[Told]) -> list[str]:

@@ -58,7 +58,7 @@ def check_is_checkpoint(path: str, argument: str) -> None:
     """
     if path in INSTEAD_OF_PATHS or ":" in path:
         return
-    place = Path(path)
+    place = Path(path).expanduser()  # as Lightning does
     if not place.exists():
         raise ValueError(f"{argument} must be a checkpoint, or last for the newest one, but {found_at(path)}")
     if place.is_dir() and not any((place / name).exists() for name in IN_CHECKPOINTS):

@@ -49,8 +49,8 @@ def check_writable(path: str | Path, argument: str) -> None:
         ValueError: if nothing can be written there.
     """
     place = Path(path).absolute()
-    there = next((one for one in (place, *place.parents) if one.exists()), place)
     try:
+        there = next((one for one in (place, *place.parents) if one.exists()), place)
         with TemporaryDirectory(dir=there, prefix=".writable-"):
             pass
     except OSError as error:

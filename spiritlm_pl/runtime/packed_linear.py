@@ -9,7 +9,6 @@ Shapes: B rows or batch, D input size, C channels, T time.
 
 import weakref
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Generic, TypeVar, cast
 
 import torch
@@ -19,6 +18,7 @@ from torch.nn import functional
 from spiritlm_pl.runtime.inference import ChannelsLastConv1d
 
 Packed = TypeVar("Packed")
+PACKED_TYPES = (torch.float32, torch.bfloat16)
 
 
 class PackedLinear:
@@ -98,12 +98,15 @@ def _version(weight: Tensor) -> int:
 
 
 class PackedPointwise(nn.Conv1d):
-    """Convolution of one tap, (B, C, T), by a packed weight; elsewhere and with gradients as it was."""
+    """Convolution of one tap, (B, C, T), by a packed weight; in other types, elsewhere and with gradients as it was.
+
+    Whoever gives it another type than float32 looks for the products of that one (`has_products`).
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Map (B, C, T) to (B, C', T)."""
         packable = input.device.type == "cpu" and input.dtype == self.weight.dtype and input.ndim == 3
-        if not packable or torch.is_grad_enabled() or not has_products(input.dtype):
+        if not packable or torch.is_grad_enabled() or input.dtype not in PACKED_TYPES:
             return super().forward(input)
         rows = input.transpose(1, 2)
         packed = _pointwise.of(self, lambda: PackedLinear([self.weight.squeeze(2)], [self.bias]))
@@ -126,16 +129,19 @@ def pack_pointwise(network: nn.Module) -> None:
                 module.__class__ = PackedPointwise
 
 
-@cache
 def has_products(dtype: torch.dtype) -> bool:
-    """Try whether torch as it was built, on this processor, has the products of a type with packed weights."""
-    weight = torch.linspace(-2, 2, 64, dtype=dtype).view(8, 8)
-    rows = weight[:2] + 0.5
-    try:
-        layer = PackedLinear([weight], [None])
-        found = torch.cat([layer(rows), layer(rows, rows), layer(rows, gelu=True)])
-    except (AttributeError, RuntimeError):  # there is no such operation, or it does not serve here
-        return False
-    product = functional.linear(rows, weight)
-    expected = torch.cat([product, product + rows, functional.gelu(product)])
-    return torch.allclose(found, expected, rtol=torch.finfo(dtype).eps * 8, atol=torch.finfo(dtype).eps * 8)
+    """Try whether torch as it was built, on this processor, has the products of a type with packed weights.
+
+    What device and precision are set around the call does not matter.
+    """
+    with torch.autocast("cpu", enabled=False), torch.device("cpu"), torch.no_grad():
+        weight = torch.linspace(-2, 2, 64, dtype=dtype).view(8, 8)
+        rows = weight[:2] + 0.5
+        try:
+            layer = PackedLinear([weight], [None])
+            found = torch.cat([layer(rows), layer(rows, rows), layer(rows, gelu=True)])
+        except (AttributeError, RuntimeError):  # there is no such operation, or it does not serve here
+            return False
+        product = functional.linear(rows, weight)
+        expected = torch.cat([product, product + rows, functional.gelu(product)])
+        return torch.allclose(found, expected, rtol=torch.finfo(dtype).eps * 8, atol=torch.finfo(dtype).eps * 8)

@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from spiritlm_pl.cli.main import COMMANDS, TRAINER_SUBCOMMANDS, find_command, guarded, main, run, without_trust
 from spiritlm_pl.cli.parser import OLDER_OPTIONS, CommandParser, command_parser, parsed, run_command
-from spiritlm_pl.cli.training import HELP
 from spiritlm_pl.registry import TRUST
 
 ROOT = Path(__file__).parents[2]
@@ -341,32 +339,6 @@ def test_a_command_with_commands_below_it_lists_them(capsys: pytest.CaptureFixtu
     told = capsys.readouterr().out
     assert "  lhotse-manifest " in told and "examples:\n  spiritlm prepare " in told and "_prompts" not in told
     assert find_command(["prepare", "emov_db", "x"])[0] is find_command(["prepare", "emov-db", "x"])[0]
-
-
-@pytest.mark.parametrize("name", TRAINER_SUBCOMMANDS)
-def test_examples_of_the_trainer_are_parsed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for example in HELP[name][1]:
-        parse(example)
-    assert "class_path" in capsys.readouterr().out
-
-
-def test_the_trainer_takes_both_spellings_and_switches(capsys: pytest.CaptureFixture[str]) -> None:
-    words = "--trainer.max-steps 7 --seed-everything=5 --trainer.barebones --weights_only --ckpt-path x"
-    parse(f"spiritlm fit --config lm/base_quickstart {words} --data.init_args.row-length=77 --data.batch-size 3")
-    told = capsys.readouterr().out
-    for line in ("max_steps: 7", "seed_everything: 5", "barebones: true", "weights_only: true", "ckpt_path: x"):
-        assert line in told
-    assert "row_length: 77" in told and "batch_size: 3" in told
-
-
-@pytest.mark.parametrize("word", ["null", "None"])
-def test_null_reaches_a_value_within_another(word: str, capsys: pytest.CaptureFixture[str]) -> None:
-    nested = ("model.init_args.network.checkpoint", "model.optimizer.muon_lr", "model.init_args.units_per_second")
-    options = " ".join(f"--{name}={word}" for name in nested)
-    parse(f"spiritlm fit --config lm/base_7b --model.init_args.optimizer.muon_lr=1 {options}")
-    model = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]
-    assert model["network"]["checkpoint"] is None and model["optimizer"]["muon_lr"] is None
-    assert model["units_per_second"] is None and model["network"]["packing"] == "packed"
 
 
 def test_help_does_not_wait_for_torch() -> None:

@@ -67,9 +67,13 @@ def test_f0_in_bfloat16_is_that_of_another_extractor(corpus: Path, capsys: pytes
     run(["extract-f0", str(corpus), "--half"])
     assert read_f0_info(corpus, "fcpe").extractor == {"extractor": "fcpe", "half": True}
     before = [path.read_bytes() for path in sorted(f0_folder(corpus, "fcpe").glob("*.parquet"))]
-    with pytest.raises(ValueError, match="name must be another one for another extractor"):
+    with pytest.raises(
+        ValueError, match="holds the F0 of fcpe in bfloat16 instead of fcpe \\(--overwrite replaces it\\)"
+    ):
         run(["extract-f0", str(corpus)])
     assert [path.read_bytes() for path in sorted(f0_folder(corpus, "fcpe").glob("*.parquet"))] == before
+    run(["extract-f0", str(corpus), "--overwrite"])
+    assert read_f0_info(corpus, "fcpe").extractor == {"extractor": "fcpe"} and load_f0(corpus, "fcpe", "train")
 
 
 def test_f0_of_one_name_is_extracted_by_one_process(corpus: Path) -> None:

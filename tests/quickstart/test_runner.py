@@ -10,12 +10,11 @@ import time
 from hashlib import sha256
 from io import StringIO
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
-from rich.live import Live
 
 from spiritlm_pl.cli.configs import find_config
 from spiritlm_pl.cli.main import guarded
@@ -101,36 +100,6 @@ def test_an_interrupt_leaves_one_line_that_says_what_is_kept(
     assert told.err.count("\n") == 1 and told.err.endswith("run the same command again\n")
     assert isinstance(shown.file, StringIO) and "stopped" in shown.file.getvalue()
     assert "interrupted" not in shown.file.getvalue()
-
-
-def test_a_stage_that_waits_for_all_cores_is_not_held_up_by_longer_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Context:
-        def Process(self, name: str, **given: object) -> Any:  # noqa: N802  as in multiprocessing
-            started.append(name)
-            return self
-
-        def start(self) -> None:
-            pass
-
-    started: list[str] = []
-    monkeypatch.setattr("spiritlm_pl.quickstart.runner.time.monotonic", lambda: 60.0)
-    names = {"running": 1, "whole": 2, "longer": 1, "shorter": 1, "later": 1}
-    minutes = {"running": 3.0, "whole": 9.0, "longer": 2.5, "shorter": 1.5, "later": 1.0}
-    needs = {"later": ("whole",)}
-    stages = [
-        Stage(name=name, title=name, commands=(), threads=threads, minutes=minutes[name], needs=needs.get(name, ()))
-        for name, threads in names.items()
-    ]
-    runner = Runner(stages, cores=2)
-    console = Console(file=StringIO())
-    given: tuple[Any, ...] = (Context(), console, Live(console=console))
-    runner.state["running"], runner.started["running"] = "running", 0.0  # for one of its three minutes
-    runner.processes["running"] = cast(Any, None)
-    runner._start_ready(*given)
-    assert started == ["shorter"]
-    runner.processes.clear()
-    runner._start_ready(*given)
-    assert started == ["shorter", "whole"]
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, ChildProcessError])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from spiritlm_pl.cli.configs import config_folder, find_config
 from spiritlm_pl.cli.main import COMMANDS, TRAINER_SUBCOMMANDS, find_command
@@ -108,10 +109,24 @@ def test_a_path_with_spaces_and_dollars_stays_one_word(tmp_path: Path) -> None:
     assert f"--source={folder}" in quickstart_stages("base", str(folder), 1.0, 100)[0].commands[0]
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_last_checkpoint_is_that_of_the_last_step(variant: Variant) -> None:
+    """Whoever measures `last` measures the network that was exported."""
+    fits = [one for stage in quickstart_stages(variant, "apt", 1.0, 100) for one in stage.commands if one[0] == "fit"]
+    for words in fits:
+        given = [word for word in words[2::2] if not word.startswith("--")]
+        trainers = [OmegaConf.to_container(OmegaConf.load(find_config(name))).get("trainer", {}) for name in given]
+        steps, callbacks = (
+            next((one[key] for one in reversed(trainers) if key in one), None) for key in ("max_steps", "callbacks")
+        )
+        every = [one["init_args"]["every_n_train_steps"] for one in callbacks if "ModelCheckpoint" in str(one)]
+        assert all(steps % number == 0 for number in every), words
+
+
 def test_the_report_reads_what_the_plan_measures() -> None:
     words = [words for stage in quickstart_stages("expressive", "apt", 1.0, 100) for words in stage.commands]
     measured = [one for one in words if one[:2] == ("evaluate", "expressivity")]
-    assert tuple(Path(one[5]).stem.removeprefix("expressivity_") for one in measured) == MEASURED
+    assert sorted(Path(one[5]).stem.removeprefix("expressivity_") for one in measured) == sorted(MEASURED)
     assert all(list(json.loads(one[2])) == [BASE, EXPRESSIVE] for one in measured)
     assert variables("expressive")["reports"] == variables("base")["reports"] == "quickstart/reports"
 

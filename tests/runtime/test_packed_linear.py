@@ -14,6 +14,8 @@ from torch.nn.utils.parametrizations import weight_norm
 from spiritlm_pl.runtime.inference import use_channels_last
 from spiritlm_pl.runtime.packed_linear import PackedCopies, PackedLinear, PackedPointwise, has_products, pack_pointwise
 
+AROUND = [torch.autocast("cpu", torch.bfloat16), torch.device("meta"), torch.inference_mode()]
+
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_products_are_those_of_the_layers(bias: bool) -> None:
@@ -40,6 +42,13 @@ def test_products_that_are_wrong_or_missing_show(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(PackedLinear, "__call__", missing)
     assert not has_products(torch.float32)
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_products_are_found_whatever_is_set_around(around: Any) -> None:
+    found = has_products(torch.float32)
+    with around:
+        assert has_products(torch.float32) == found
 
 
 @pytest.mark.parametrize("shape", [(1, 6, 9), (3, 6, 4)])
