@@ -38,7 +38,13 @@ class StoredContour:
 
 
 def f0_folder(corpus: str | Path, name: str) -> Path:
-    """Return the folder that holds a corpus's F0 of this name."""
+    """Return the folder that holds a corpus's F0 of this name.
+
+    Raises:
+        ValueError: if the name is a path, which could lead to another folder.
+    """
+    if name in (".", "..") or Path(name).name != name:
+        raise ValueError(f"name must be that of a folder within the corpus, without slashes, but is {name!r} instead")
     return Path(corpus) / "f0" / name
 
 

@@ -76,6 +76,12 @@ def test_f0_in_bfloat16_is_that_of_another_extractor(corpus: Path, capsys: pytes
     assert read_f0_info(corpus, "fcpe").extractor == {"extractor": "fcpe"} and load_f0(corpus, "fcpe", "train")
 
 
+@pytest.mark.parametrize("name", ["../../up", "..", "a/b", "/up"])
+def test_f0_stays_within_its_corpus(name: str, corpus: Path) -> None:
+    with pytest.raises(ValueError, match=f"name must be that of a folder within the corpus, .* is '{name}' instead"):
+        extract_corpus(corpus, name, "yin")
+
+
 def test_f0_of_one_name_is_extracted_by_one_process(corpus: Path) -> None:
     folder = f0_folder(corpus, "yin")
     folder.mkdir(parents=True)
