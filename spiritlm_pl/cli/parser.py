@@ -28,6 +28,10 @@ from spiritlm_pl.runtime.foreign_texts import MISSING, UNKNOWN_KEY, WRONG_VALUE
 
 TRUTH_VALUES = ("true", "false", "yes", "no", "1", "0", "null")
 PRINT_CONFIG = "--print_config"
+PRINT_CONFIG_HELP = (
+    "Print the configuration that all other options give, and exit. Flags, with commas between them, leave out what is "
+    "as by default (skip_default) or was not set (skip_unset)."
+)
 LOOK = "command_look"  # name of the attribute in which `look` keeps the settings of a command's function
 WRITES = "command_writes"  # name of the attribute in which `writes` keeps an argument of a command's function
 APPENDS_TO = "appends_to"  # attribute of an option that adds to another argument: the name of that one
@@ -88,6 +92,8 @@ class BothSpellings:
         others = [name.replace("_", "-") for name in names if name.startswith("--") and "_" in name]
         action: Action = super().add_argument(*names, *others, **settings)  # type: ignore[misc]  # of a parser
         action.option_strings = sorted(action.option_strings, key=lambda name: "_" in name and "." not in name)
+        if PRINT_CONFIG in names:
+            action.help = PRINT_CONFIG_HELP
         return action
 
     def parse_args(self, args: Sequence[str] | None = None, *given: Any, **settings: Any) -> Any:

@@ -62,6 +62,7 @@ def test_help_is_in_kebab_case_and_ends_with_examples(program: str) -> None:
     assert not [word for word in plain_words(told) if "_" in word and "." not in word]  # a dot is of configurations
     usage = told.partition("\n\n")[0].partition("[options]")[2]
     assert {*re.findall(r"\w+", usage)} <= {*re.findall(r"^  ([A-Z]\w*)(?: |$)", told, re.MULTILINE)}
+    assert "customizes" not in told and "Print the configuration that all other options give" in " ".join(told.split())
     _, _, examples = told.rpartition("\nexamples:\n")
     lines = examples.splitlines()
     assert 2 <= len(lines) <= 4 and len({*lines}) == len(lines)
