@@ -83,6 +83,7 @@ class WriteUnits(Callback):
         self._sha256 = speech_fingerprint(module.folder)
         self._plan = plan
         self._fingerprints = {}
+        self._limit = trainer.limit_predict_batches
         found: tuple[set[int], str | None] = (set(), None)
         if trainer.is_global_zero:
             try:
@@ -93,7 +94,6 @@ class WriteUnits(Callback):
         plan.finished, refusal = trainer.strategy.broadcast(found)  # every rank must distribute the same parts
         if refusal is not None:
             raise ValueError(refusal)
-        self._limit = trainer.limit_predict_batches
         if not plan.remaining(rank=0, world_size=1):
             trainer.limit_predict_batches = 0  # of a loader without batches, Lightning would warn
             trainer.predict_loop.max_batches = []  # else those of an earlier run of the trainer would count
@@ -224,7 +224,9 @@ class WriteUnits(Callback):
                 self._finish(trainer, module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give the folders back; what has ended the run is told, and nothing else."""
+        """Give the folders and the trainer's limit back; what has ended the run is told, and nothing else."""
+        if self._plan is not None:
+            trainer.limit_predict_batches = self._limit
         with suppress(ValueError):
             self._claims.close()
 

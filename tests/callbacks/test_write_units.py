@@ -171,7 +171,7 @@ def test_a_run_that_has_lost_its_folder_writes_no_manifest(
 
 
 def test_a_run_with_nothing_to_do_leaves_its_trainer_as_it_was(
-    tokenizer: Path, tone_corpus: Path, own_corpus: Path, tmp_path: Path
+    tokenizer: Path, tone_corpus: Path, own_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = WriteUnits(str(tmp_path / "units"))
     trainer = Trainer(accelerator="cpu", devices=1, logger=False, callbacks=[writer], enable_progress_bar=False)
@@ -181,6 +181,15 @@ def test_a_run_with_nothing_to_do_leaves_its_trainer_as_it_was(
             TokenizeModule(str(tokenizer)), WaveformDataModule([str(corpus)], part_size=3, batch_seconds=4.0)
         )
     assert len(UnitCorpus(tmp_path / "units" / "others", "train")) == 8
+
+    def broken(*_: object, stage: str) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(TokenizeModule, "setup", broken)
+    data = WaveformDataModule([str(tone_corpus)], part_size=3, batch_seconds=4.0)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        trainer.predict(TokenizeModule(str(tokenizer)), data)
+    assert trainer.limit_predict_batches == 1.0
 
 
 def test_nothing_to_do(tokenizer: Path, tone_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
