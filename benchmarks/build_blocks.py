@@ -7,7 +7,8 @@ Utterances are made up: 11 s, 32 words of 20,000, 209 units each. Texts are line
 with tokenizers of 32,000 pieces in the layouts of `benchmarks/text_blocks.py`, which are trained on them. Every build
 runs in a process of its own, after one of 1,000 utterances and few texts that imports what is needed; its CPU time and
 its peak are printed, and the ratio of the versions. `--processes` builds with each of these numbers of processes in
-turn, and prints seconds by the clock and their ratio.
+turn, and prints seconds by the clock and their ratio. Beside it stands what the machine itself gives: as many builds of
+one process each at the same time, which share nothing but cores, memory and disk.
 """
 
 import argparse
@@ -17,8 +18,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from text_blocks import LAYOUTS, made_up, write_tokenizer
@@ -63,13 +67,13 @@ def write_units(folder: Path, number: int, lexicon: list[str], generator: np.ran
     chances = 1 / np.arange(1, len(lexicon) + 1)
     chances /= chances.sum()
     for first in range(0, number, PART):
-        utterances = [_utterance(f"u{first + place:08d}", lexicon, chances, generator) for place in range(PART)]
+        drawn = generator.choice(lexicon, (PART, WORDS), p=chances).tolist()
+        utterances = [_utterance(f"u{first + place:08d}", words, generator) for place, words in enumerate(drawn)]
         write_part(folder / "train", first // PART, utterances, "made up")
     finish_folder(folder / "train", ["made up"] * -(-number // PART), layout=LAYOUT, provenance={})
 
 
-def _utterance(name: str, lexicon: list[str], chances: np.ndarray, generator: np.random.Generator) -> UnitUtterance:
-    words = [lexicon[place] for place in generator.choice(len(lexicon), WORDS, p=chances)]
+def _utterance(name: str, words: list[str], generator: np.random.Generator) -> UnitUtterance:
     times = np.sort(generator.uniform(0, SECONDS, WORDS)).tolist()
     units = (np.cumsum(generator.integers(1, 501, UNITS)) % 501).astype(np.uint16)  # neighbours differ
     return UnitUtterance(
@@ -102,10 +106,13 @@ class Case:
     utterances: int | None = None
 
 
-def build(tree: Path, case: Case, folder: Path, jobs: int = 0) -> dict[str, float]:
-    """Build blocks in a new process with the package of a folder, and in `jobs` processes unless this is 0."""
+def build(tree: Path, case: Case, folder: Path, jobs: int = 0, number: int = 0) -> dict[str, float]:
+    """Build blocks in a new process with the package of a folder, and in `jobs` processes unless this is 0.
+
+    Builds that run at the same time must have different numbers.
+    """
     environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    arguments = [folder / "warm", case.units, case.tokenizer, folder / "out", jobs, *case.texts]
+    arguments = [folder / "warm", case.units, case.tokenizer, folder / f"out{number}", jobs, *case.texts]
     command = [sys.executable, "-c", PEAK + BUILD, *map(str, arguments)]
     done = subprocess.run(command, cwd=tree, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -113,16 +120,25 @@ def build(tree: Path, case: Case, folder: Path, jobs: int = 0) -> dict[str, floa
 
 
 def compare_processes(case: Case, folder: Path, numbers: list[int], repeats: int) -> None:
-    """Build in each number of processes in turn, and print seconds by the clock."""
+    """Build in each number of processes in turn, then as often at once, and print seconds by the clock."""
     tree = Path(__file__).resolve().parents[1]
-    best: dict[int, float] = {}
+    seconds: dict[tuple[int, int], list[float]] = {}  # by the number of builds at once, and of processes of each
+    ways = [way for jobs in numbers for way in ([(1, jobs)] if jobs == 1 else [(1, jobs), (jobs, 1)])]
     for _ in range(repeats):
-        for jobs in numbers:
-            found = build(tree, case, folder, jobs)
-            best[jobs] = min(best.get(jobs, float("inf")), found["seconds"])
-            print(f"{case.name}: {jobs} processes{found['seconds']:8.2f} s", flush=True)
-    for jobs, seconds in best.items():
-        print(f"{case.name}: {jobs} processes: {best[numbers[0]] / seconds:.2f} times the first", flush=True)
+        for way in ways:
+            builds, jobs = way
+            with ThreadPoolExecutor(builds) as threads:
+                found = list(threads.map(partial(build, tree, case, folder, jobs), range(builds)))
+            seconds.setdefault(way, []).append(max(one["seconds"] for one in found))
+            print(f"{case.name}: {_named(way)}{seconds[way][-1]:8.2f} s", flush=True)
+    first, *rest = ((way, median(taken)) for way, taken in seconds.items())
+    for way, taken in rest:
+        print(f"{case.name}: {_named(way)}: {way[0] * first[1] / taken:.2f} times the first (medians)", flush=True)
+
+
+def _named(way: tuple[int, int]) -> str:
+    builds, jobs = way
+    return f"{jobs} processes" if builds == 1 else f"{builds} builds at once"
 
 
 def compare_versions(case: Case, folder: Path, versions: dict[str, Path], repeats: int) -> None:

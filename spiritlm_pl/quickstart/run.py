@@ -10,11 +10,12 @@ from rich.console import Console
 
 from spiritlm_pl.quickstart.changes import changes_line, check_own
 from spiritlm_pl.quickstart.plan import Variant, check_packages, quickstart_stages, variables
-from spiritlm_pl.quickstart.runner import Runner
+from spiritlm_pl.quickstart.runner import PRELOAD, Runner
 from spiritlm_pl.quickstart.size import check_size, check_units, too_small_line, warning_line
 from spiritlm_pl.quickstart.stage import LOGS, ROOT
 from spiritlm_pl.runtime.claims import only_writer
 from spiritlm_pl.runtime.devices import limited_cores, num_cores
+from spiritlm_pl.runtime.parallel import start_server
 
 DEFAULT_STORIES = 2500
 TO_READ = 5.0  # seconds at a terminal before results are replaced
@@ -66,6 +67,7 @@ def quickstart(
 def _quickstart(variant: Variant, source: str, budget: float, stories: int) -> None:
     console = Console()
     start = time.monotonic()
+    start_server(*PRELOAD)  # which imports while the stages are planned, and the first one runs
     stages = quickstart_stages(variant, source, budget, stories)
     runner = Runner(stages, num_cores(), lambda stage: check_units(variant, stage, budget, stories))
     check_own(runner.stages, runner.keys)

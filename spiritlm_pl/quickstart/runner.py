@@ -5,16 +5,16 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.process import BaseProcess
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from spiritlm_pl.quickstart.stage import Stage, stage_keys
-from spiritlm_pl.runtime.parallel import start_server
+from spiritlm_pl.runtime.interrupts import interrupts_held
 
-# Imported once by the process that all stages are forked from, which saves some seconds per stage.
+# Imported once by the process that stages are forked from, which saves some seconds per stage.
 PRELOAD = ["lightning.pytorch.cli", "mlflow", "transformers", "lhotse", "torchaudio", "spiritlm_pl.cli.training"]
 SYMBOLS = {
     "waiting": "[dim]·[/]",
@@ -36,6 +36,19 @@ def last_line(stage: Stage, width: int = 60) -> str:
     return lines[-1][:width] if lines else ""
 
 
+def by_urgency(stages: list[Stage]) -> list[Stage]:
+    """Return stages in the order in which they get cores: first that after which the longest chain of others waits.
+
+    Args:
+        stages: stages in an order in which each comes after those it needs, which decides among equals.
+    """
+    minutes: dict[str, float] = {}  # from the start of each until the end of the longest chain of stages that need it
+    for stage in reversed(stages):
+        after = [minutes[other.name] for other in stages if stage.name in other.needs]
+        minutes[stage.name] = stage.minutes + max(after, default=0.0)
+    return sorted(stages, key=lambda stage: -minutes[stage.name])
+
+
 class Runner:
     """Scheduler of stages.
 
@@ -55,10 +68,11 @@ class Runner:
         self.cores = cores
         self.look = look
         self.keys = stage_keys(stages)
+        self.urgent = by_urgency(stages)
         self.seconds: dict[str, float] = {}
         self.state: dict[str, str] = {}
         self.started: dict[str, float] = {}
-        self.processes: dict[str, ForkServerProcess] = {}
+        self.processes: dict[str, BaseProcess] = {}
         self.failed: Stage | None = None
         for stage in stages:
             taken = stage.finished(self.keys[stage.name])
@@ -94,7 +108,6 @@ class Runner:
             if self.state[stage.name] == "kept":
                 self._look(stage, console)
         context = multiprocessing.get_context("forkserver")
-        start_server(*PRELOAD)
         try:
             with Live(get_renderable=self.table, console=console, refresh_per_second=2, transient=False) as live:
                 try:
@@ -123,7 +136,7 @@ class Runner:
         """Start what there are cores for; what stands after a stage that waits for cores only if it ends before."""
         by_name = {stage.name: stage for stage in self.stages}
         room, pace = float("inf"), self._pace()  # minutes until a stage that is ready will have its cores
-        for stage in self.stages:
+        for stage in self.urgent:
             busy = sum(by_name[name].threads for name in self.processes)
             ready = all(self.state[name] in ("done", "kept") for name in stage.needs)
             if self.state[stage.name] != "waiting" or not ready:
@@ -131,8 +144,11 @@ class Runner:
             if busy and (busy + stage.threads > self.cores):
                 room = min(room, self._minutes_until(busy + stage.threads - self.cores, pace))
             elif stage.minutes * pace <= room:
-                process = context.Process(target=stage.run, args=(self.keys[stage.name],), name=stage.name)
-                process.start()
+                # The first one does not wait for the server, which imports for seconds what only later ones need.
+                own = context if self.started else multiprocessing.get_context("spawn")
+                process = own.Process(target=stage.run, args=(self.keys[stage.name],), name=stage.name)
+                with interrupts_held(from_children=True):
+                    process.start()
                 self.processes[stage.name] = process
                 self.state[stage.name] = "running"
                 self.started[stage.name] = time.monotonic()

@@ -81,7 +81,6 @@ def test_an_interrupt_leaves_one_line_that_says_what_is_kept(
 ) -> None:
     """The table does not show what the stages themselves say of the interrupt, which ends their logs."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("spiritlm_pl.quickstart.runner.start_server", lambda *modules: None)
     stages = [Stage(name=name, title=name, commands=()) for name in ("one", "two", "three")]
     runner = Runner(stages, cores=2)
 
@@ -107,7 +106,6 @@ def test_the_table_ends_its_line_in_a_file(
     end: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("spiritlm_pl.quickstart.runner.start_server", lambda *modules: None)
     runner = Runner([Stage(name="one", title="one", commands=())], cores=2)
 
     def start(*given: object) -> None:

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 from rich.live import Live
 
+from spiritlm_pl.quickstart.plan import Variant, quickstart_stages
 from spiritlm_pl.quickstart.runner import Runner
 from spiritlm_pl.quickstart.stage import Stage
 
@@ -56,7 +57,7 @@ def test_a_stage_that_waits_for_all_cores_is_not_held_up_by_longer_ones(begin: B
 
 
 def test_it_waits_for_the_first_cores_that_are_enough(begin: Begin) -> None:
-    stages = [stage("long", 11), stage("short", 1.5), stage("whole", 1, 2), stage("other", 9), stage("tiny", 0.4)]
+    stages = [stage("long", 11), stage("short", 1.5), stage("whole", 10, 2), stage("other", 9), stage("tiny", 0.4)]
     runner = Runner(stages, cores=3)
     running(runner, "long", "short")
     assert begin(runner) == ["tiny"]
@@ -75,3 +76,22 @@ def test_a_late_stage_does_not_stop_all_others(begin: Begin) -> None:
     runner = Runner([stage("late", 0.5), stage("whole", 9, 2), stage("long", 0.6), stage("short", 0.4)], cores=2)
     running(runner, "late")  # half a minute longer than thought
     assert begin(runner) == ["short"]
+
+
+def test_what_the_longest_chain_waits_for_begins_first(begin: Begin) -> None:
+    stages = [stage("measure", 0.2), stage("long", 3), stage("train", 2), stage("hear", 1.5, needs=("train",))]
+    runner = Runner(stages, cores=2)
+    running(runner)
+    runner.started["earlier"] = 0.0
+    assert begin(runner) == ["train", "long"]
+
+
+@pytest.mark.parametrize("variant", ["base", "expressive"])
+def test_vocoders_and_language_models_begin_before_anything_is_measured(begin: Begin, variant: Variant) -> None:
+    runner = Runner(quickstart_stages(variant, "synthetic", 1.0, 2500), cores=2)
+    trained = [one.name for one in runner.stages if one.name.startswith(("vocoder", "lm", "measure"))]
+    ready = {name for one in runner.stages if one.name in trained for name in one.needs} - set(trained)
+    runner.state |= dict.fromkeys([one.name for one in runner.stages if one.name not in trained], "kept")
+    assert ready and all(runner.state[name] == "kept" for name in ready)
+    runner.started["earlier"] = 0.0
+    assert not any(name.startswith("measure") for name in begin(runner))

@@ -100,7 +100,6 @@ def test_units_that_have_collapsed_are_told_before_more_is_trained(
 ) -> None:
     """With one unit the command ends, whether the units were made now or by an earlier run; with more it goes on."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("spiritlm_pl.quickstart.runner.start_server", lambda *modules: None)
     place = f"quickstart/{units}/stories"
     units_of(tmp_path / place, used)
     stages = quickstart_stages(variant, "synthetic", 0.05, 150)
