@@ -17,7 +17,7 @@ from torchaudio.functional import resample as resample_with_kernel
 
 from spiritlm_pl.corpora.containers import AudioError as AudioError
 from spiritlm_pl.corpora.decoding import beyond_end, decode
-from spiritlm_pl.runtime.left_over import temporary_path
+from spiritlm_pl.runtime.provenance import atomic_path
 
 SAMPLE_RATE = 16_000
 SILENCE = 1e-4  # peak below which audio counts as silent
@@ -220,14 +220,8 @@ def save_wav(path: str | Path, waveform: Tensor, rate: int = SAMPLE_RATE) -> int
     if not bool(torch.isfinite(waveform).all()):
         raise ValueError("waveform must be finite, but has NaN or infinity instead")
     samples = to_int16(waveform).numpy()
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_path(path)  # no fsync, which is slow for many files
-    try:
+    with atomic_path(Path(path), synced=False) as temporary:
         with temporary.open("wb") as stream, wave.open(stream, "wb") as file:
             file.setparams((1, 2, rate, 0, "NONE", ""))
             file.writeframes(samples.astype("<i2").tobytes())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return len(samples)

@@ -84,7 +84,7 @@ def write_run(path: Path, documents: Sorted) -> str:
         "places": documents.places,
         "shards": documents.shards,
     }
-    with atomic_path(path) as temporary:
+    with atomic_path(path, synced=False) as temporary:  # an interrupted build checks it before it goes on
         save_file(arrays, temporary)
         return file_sha256(temporary)
 

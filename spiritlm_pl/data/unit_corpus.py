@@ -140,7 +140,7 @@ class UnitCorpus(Sequence[UnitUtterance]):
 
 def _rows(path: Place, source: Path | BinaryIO) -> pa.Table:
     try:
-        return pq.read_table(source).combine_chunks()
+        return pq.read_table(source, use_threads=False).combine_chunks()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} must be a readable part, but is damaged: {error}") from error
 

@@ -38,10 +38,15 @@ def file_sha256(path: Path) -> str:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, synced: bool = True) -> Iterator[Path]:
     """Give a temporary path to write to, and rename it to `path` if no error occurs.
 
     After an error (a full disk, an interrupt), the previous `path` is unchanged and no incomplete file remains.
+
+    Args:
+        path: path of the file.
+        synced: whether to wait until the disk has it, so that it is whole even after a power failure; not for many small
+            files, which that makes slow, nor for what is checked and made again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
@@ -51,8 +56,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
             mode = temporary.stat().st_mode  # follows the user's umask, which some writers ignore
             yield temporary
             temporary.chmod(mode)
-            with temporary.open("rb") as stream:
-                os.fsync(stream.fileno())
+            if synced:
+                with temporary.open("rb") as stream:
+                    os.fsync(stream.fileno())
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

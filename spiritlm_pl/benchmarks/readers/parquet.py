@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from spiritlm_pl.corpora.files import plain_name
-from spiritlm_pl.runtime.left_over import temporary_path
 from spiritlm_pl.runtime.provenance import atomic_path
 
 INDEX = "audio.json"
@@ -155,14 +154,10 @@ def _write(folder: Path, name: str, cell: Any, source: Path) -> dict[str, str]:
     if content:
         suffix = next((suffix for mark, suffix in _SUFFIXES.items() if content.startswith(mark)), "")
         path = folder / plain_name(name + (suffix or Path(named_path or "").suffix))
-        temporary = temporary_path(path)  # no fsync, which is slow for many files
-        try:
+        with atomic_path(path, synced=False) as temporary:
             temporary.write_bytes(content)
             state = source.stat()  # its time makes it the same item whichever process writes it
             os.utime(temporary, ns=(state.st_atime_ns, state.st_mtime_ns))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
         return {"file": path.name}
     if named_path and (source.parent / named_path).is_file():
         return {"file": str((source.parent / named_path).resolve())}
