@@ -169,6 +169,7 @@ def predict(folder: Path) -> Callable[[], None]:
     trainer: Any = SimpleNamespace(
         datamodule=data,
         is_global_zero=True,
+        limit_predict_batches=1.0,
         predict_loop=SimpleNamespace(),
         strategy=SimpleNamespace(broadcast=lambda found: found),
     )
