@@ -95,3 +95,20 @@ def test_vocoders_and_language_models_begin_before_anything_is_measured(begin: B
     assert ready and all(runner.state[name] == "kept" for name in ready)
     runner.started["earlier"] = 0.0
     assert not any(name.startswith("measure") for name in begin(runner))
+
+
+def test_the_first_stage_does_not_wait_for_the_server(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server imports for seconds what later stages need; the first one starts a process of its own beside it."""
+    asked: list[str] = []
+
+    class Own:
+        def Process(self, name: str, **given: object) -> Any:  # noqa: N802  as in multiprocessing
+            asked.append(name)
+            return self
+
+        def start(self) -> None:
+            pass
+
+    monkeypatch.setattr("spiritlm_pl.quickstart.runner.multiprocessing.get_context", {"spawn": Own()}.__getitem__)
+    assert begin(Runner([stage("first", 3), stage("second", 2)], cores=2)) == ["second"]
+    assert asked == ["first"]
