@@ -33,7 +33,7 @@ class ExportNetwork(Callback):
         """Keep the folder."""
         self.dirpath = dirpath
         self._claim: ExitStack | None = None
-        self._check: Callable[[], None] = lambda: None
+        self._check: Callable[[], None] | None = None  # no function of here: `ddp_spawn` pickles the callback
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check before training that the module can be exported, and tell if it will replace what is in the folder.
@@ -65,7 +65,7 @@ class ExportNetwork(Callback):
         """
         folder = self._folder(trainer)
         lost = None
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and self._check is not None:
             try:
                 self._check()
             except WrittenByAnother as error:
@@ -90,7 +90,7 @@ class ExportNetwork(Callback):
             ValueError: if another fit has begun to export to it while this one stood still.
         """
         if self._claim is not None:
-            claim, self._claim, self._check = self._claim, None, lambda: None
+            claim, self._claim, self._check = self._claim, None, None
             claim.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

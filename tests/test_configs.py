@@ -6,6 +6,7 @@ The trainer alone is another one: the machine at hand may lack the devices of a 
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, cast
 
@@ -99,6 +100,8 @@ def test_it_is_built(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         warnings.simplefilter("always")
         cli.parser.dump(cli.config, skip_none=False)  # what a run records
     assert not lost
+    own = [one for one in cast(Any, cli.trainer).callbacks if type(one).__module__.startswith("spiritlm_pl")]
+    ForkingPickler.dumps([*own, cli.datamodule])  # as ddp_spawn does from Python
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda path: f"{path.parent.name}/{path.stem}")

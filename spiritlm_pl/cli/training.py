@@ -25,7 +25,6 @@ from lightning.pytorch.callbacks import (
     ProgressBar,
 )
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.strategies import DeepSpeedStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -34,10 +33,9 @@ from spiritlm_pl.callbacks.progress_bar import StepProgressBar
 from spiritlm_pl.callbacks.record_run import RecordRun
 from spiritlm_pl.callbacks.watch_ranks import WatchRanks
 from spiritlm_pl.cli.parser import LAST_CHECKPOINT, BothSpellings, parsed, parser_settings
+from spiritlm_pl.cli.strategies import check_start, check_strategy
 from spiritlm_pl.cli.typed_names import settings_spelt
 from spiritlm_pl.cli.units_first import write_units_first
-from spiritlm_pl.interop.distributed import has_shards
-from spiritlm_pl.modules.elastic import ranks_of
 from spiritlm_pl.runtime.checkpoint import check_is_checkpoint, mismatch, newest_checkpoint, saved_at
 from spiritlm_pl.runtime.checksums import check_archive
 from spiritlm_pl.runtime.foreign_texts import ADVERT, AFTER_STEP, OWN_CODE
@@ -153,11 +151,12 @@ class SpiritCLI(LightningCLI):
         callbacks = [*callbacks, WatchRanks()]
         try:
             trainer: Trainer = super()._instantiate_trainer(config, callbacks)
-            leave_out_without_logger(trainer)
-            return trainer
         except MisconfigurationException as error:
             advice = device_advice(config.get("accelerator"), config.get("devices"), num_gpus())
             raise ValueError(f"{error}{advice}") from error
+        check_start(trainer, config.get("strategy"))
+        leave_out_without_logger(trainer)
+        return trainer
 
     def before_fit(self) -> None:
         """Resume from the newest complete checkpoint, if there is one, where the last is asked for or was interrupted.
@@ -276,31 +275,6 @@ def leave_out_without_logger(trainer: Trainer) -> None:
         if isinstance(callback, LearningRateMonitor | DeviceStatsMonitor):
             callbacks.remove(callback)
             rank_zero_info(f"{type(callback).__name__} is left out, as it only logs and there is no logger")
-
-
-def check_strategy(checkpoint: str | None, trainer: Trainer) -> None:
-    """Refuse to go on from a checkpoint that another kind of strategy wrote.
-
-    Args:
-        checkpoint: path of the checkpoint; None for none.
-        trainer: the trainer, whose strategy will load it.
-
-    Raises:
-        ValueError: if the checkpoint is a folder of shards and the strategy is not of the kind that wrote them, or the
-            checkpoint is no such folder and the strategy needs one.
-    """
-    if checkpoint is None or not Path(checkpoint).exists():
-        return
-    path, strategy = Path(checkpoint), trainer.strategy
-    wrote = "DeepSpeed" if ranks_of(path) else "FSDP2" if has_shards(path) else "another"
-    kinds = (("DeepSpeed", DeepSpeedStrategy), ("FSDP2", ModelParallelStrategy))
-    is_now = next((name for name, kind in kinds if isinstance(strategy, kind)), "another")
-    if wrote != is_now:
-        raise ValueError(
-            f"--trainer.strategy must be of the kind that wrote the checkpoint, {wrote} for {checkpoint}, but is "
-            f"{is_now} ({type(strategy).__name__}); `spiritlm consolidate` makes a model folder of either, "
-            "with which as --model.init_args.network.checkpoint another training can begin"
-        )
 
 
 def own_checkpoints_since(root: Path) -> float:

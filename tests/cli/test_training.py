@@ -21,9 +21,9 @@ from lightning.pytorch.callbacks import DeviceStatsMonitor, LearningRateMonitor
 from lightning.pytorch.loggers.logger import DummyLogger
 
 from spiritlm_pl.cli.main import run
+from spiritlm_pl.cli.strategies import check_strategy
 from spiritlm_pl.cli.training import (
     SpiritCLI,
-    check_strategy,
     device_advice,
     leave_out_without_logger,
     own_checkpoints_since,
@@ -97,6 +97,15 @@ def test_a_machine_without_a_gpu_is_told_of(tmp_path: Path, monkeypatch: pytest.
     arguments = ["fit", "--config", "pitch/quickstart", "--trainer.logger=false", "--trainer.accelerator=gpu"]
     with pytest.raises(ValueError, match=r"\(--trainer.accelerator cpu where there is none\)"):
         run(arguments)
+
+
+def test_a_strategy_that_pickles_the_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", sys.argv[:1])
+    words = ["--trainer.logger=false", "--trainer.accelerator=cpu", "--trainer.devices=2"]
+    rule = "^--trainer.strategy must be one of which each process runs the command itself, such as ddp, but is ddp_spawn"
+    with pytest.raises(ValueError, match=rule):
+        run(["fit", "--config", "vocoder/quickstart", *words, "--trainer.strategy=ddp_spawn"])
 
 
 def test_where_an_error_came_from() -> None:
