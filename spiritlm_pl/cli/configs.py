@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 CONFIG_OPTIONS = ("--config", "-c")
+PARTS = "parts/"  # in front of the name of a part of configurations
 # Earlier name of a shipped configuration -> its present name.
 OLDER_CONFIGS: dict[str, str] = {
     "style/base_judge": "style/base_classifier",
@@ -64,10 +65,10 @@ def find_config(name: str) -> Path:
 
 
 def resolve_configs(arguments: list[str]) -> list[str]:
-    """Replace configuration names after `--config` by their files and keep other arguments.
+    """Replace names of configurations after `--config`, and of their parts as any value, by their files.
 
     Raises:
-        FileNotFoundError: if a configuration does not exist.
+        FileNotFoundError: if a configuration or a part does not exist.
         ValueError: if a file is not YAML, or holds no settings.
     """
     resolved = list(arguments)
@@ -77,7 +78,22 @@ def resolve_configs(arguments: list[str]) -> list[str]:
             resolved[index] = f"{option}={_checked(find_config(value))}"
         elif index > 0 and arguments[index - 1] in CONFIG_OPTIONS:
             resolved[index] = str(_checked(find_config(argument)))
+        elif separator and option.startswith("--") and value.startswith(PARTS):
+            resolved[index] = f"{option}={_part(value, option)}"
+        elif index > 0 and argument.startswith(PARTS) and arguments[index - 1].startswith("--"):
+            resolved[index] = str(_part(argument, arguments[index - 1]))
     return resolved
+
+
+def _part(name: str, option: str) -> Path:
+    """Find the file of a shipped part of configurations, such as parts/strategy/zero3."""
+    root = config_folder()
+    path = root / f"{name.removesuffix('.yaml')}.yaml"
+    if not path.is_file():
+        kind = path.parent if path.parent.is_dir() else root / PARTS
+        names = ", ".join(sorted(str(one.relative_to(root).with_suffix("")) for one in kind.rglob("*.yaml")))
+        raise FileNotFoundError(f"{option} must be one of the shipped parts ({names}), but is {name!r} instead")
+    return path
 
 
 def config_contents(name: str) -> list[Any]:

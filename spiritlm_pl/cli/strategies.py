@@ -4,29 +4,38 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies import DeepSpeedStrategy, ModelParallelStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from spiritlm_pl.interop.distributed import has_shards
 from spiritlm_pl.modules.elastic import ranks_of
+from spiritlm_pl.modules.sharding_strategy import ShardingStrategy
 
 
 def check_start(trainer: Trainer, strategy: Any) -> None:
-    """Refuse a strategy that starts further processes by pickling the model, the callbacks and the command's parser.
+    """Refuse a strategy that cannot run: one that pickles the model and the command's parser, or Lightning's on a CPU.
 
     Args:
         trainer: the trainer, whose strategy will start processes.
         strategy: name of the strategy in the trainer's configuration, or the strategy.
 
     Raises:
-        ValueError: if it is such a strategy: vocoders and parsers cannot be pickled.
+        ValueError: if it starts further processes by pickling, since vocoders and parsers cannot be pickled, or is
+            Lightning's own for DeepSpeed, and there is no GPU.
     """
+    named = strategy if isinstance(strategy, str) else type(trainer.strategy).__name__
+    deepspeed, own = (isinstance(trainer.strategy, kind) for kind in (DeepSpeedStrategy, ShardingStrategy))
+    if deepspeed and not own and isinstance(trainer.accelerator, CPUAccelerator):
+        raise ValueError(
+            f"--trainer.strategy must be one that runs on a CPU, such as parts/strategy/zero3, but is {named} instead, "
+            "which needs a GPU"
+        )
     launcher = trainer.strategy.launcher
     if isinstance(launcher, _MultiProcessingLauncher) and not launcher.is_interactive_compatible:  # which a fork is
         raise ValueError(
             "--trainer.strategy must be one of which each process runs the command itself, such as ddp, but is "
-            f"{strategy if isinstance(strategy, str) else type(strategy).__name__} instead, which sends the model to "
-            "processes of its own"
+            f"{named} instead, which sends the model to processes of its own"
         )
 
 

@@ -99,13 +99,16 @@ def test_a_machine_without_a_gpu_is_told_of(tmp_path: Path, monkeypatch: pytest.
         run(arguments)
 
 
-def test_a_strategy_that_pickles_the_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_strategy_that_cannot_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", sys.argv[:1])
     words = ["--trainer.logger=false", "--trainer.accelerator=cpu", "--trainer.devices=2"]
-    rule = "^--trainer.strategy must be one of which each process runs the command itself, such as ddp, but is ddp_spawn"
-    with pytest.raises(ValueError, match=rule):
-        run(["fit", "--config", "vocoder/quickstart", *words, "--trainer.strategy=ddp_spawn"])
+    for strategy, rule in (
+        ("ddp_spawn", "one of which each process runs the command itself, such as ddp, but is ddp_spawn"),
+        ("deepspeed_stage_3", "one that runs on a CPU, such as parts/strategy/zero3, but is deepspeed_stage_3"),
+    ):
+        with pytest.raises(ValueError, match=f"^--trainer.strategy must be {rule}"):
+            run(["fit", "--config", "vocoder/quickstart", *words, f"--trainer.strategy={strategy}"])
 
 
 def test_where_an_error_came_from() -> None:
