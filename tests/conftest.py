@@ -48,6 +48,14 @@ def tiny() -> LanguageModelConfig:
     return LanguageModelConfig(config=TINY)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def nobody_waits_for_the_disk() -> Iterator[None]:
+    """Files are written, but not waited for: tests write thousands, and none of them ends in a power failure."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)  # which refuses what is no file, too
+        yield
+
+
 @pytest.fixture(autouse=True)
 def interrupts_as_usual() -> Iterator[None]:
     """Ctrl-C means the same to every test: a job in the background ignores it, trainers and servers change it."""

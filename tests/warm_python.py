@@ -190,6 +190,7 @@ def python_path(environment: Any) -> list[str]:
 if __name__ == "__main__":
     for module in MODULES:
         import_module(module)
+    os.fsync = os.fstat  # type: ignore[assignment]  # as in the tests themselves
     gc.freeze()  # else each process would copy the memory of all that is imported as soon as it looks for garbage
     requested = Server(socket.socket(fileno=int(sys.argv[1]))).requested()
     try:

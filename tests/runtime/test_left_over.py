@@ -95,6 +95,20 @@ def test_what_another_container_with_the_name_of_this_machine_writes_stays(tmp_p
 FULL = "No space left on device"
 
 
+@pytest.mark.parametrize("synced", [True, False])
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    synced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it could be empty after a power failure, and what it replaced would be gone."""
+    path = tmp_path / "a"
+    done: list[tuple[bytes, bool]] = []
+    monkeypatch.setattr(os, "fsync", lambda number: done.append((os.pread(number, 9, 0), path.exists())))
+    with atomic_path(path, synced=synced) as temporary:
+        temporary.write_bytes(b"all of it")
+    assert done == ([(b"all of it", False)] if synced else [])
+    assert path.read_bytes() == b"all of it"
+
+
 @pytest.mark.parametrize(
     "error",
     [
