@@ -92,9 +92,7 @@ def test_all_that_is_registered_here_is_there() -> None:
 
 
 def test_names_that_are_none_are_told_with_those_there_are() -> None:
-    with pytest.raises(
-        ValueError, match="F0 extractor must be one of fcpe, torchaudio, yaapt, yin, or the path of a class"
-    ):
+    with pytest.raises(ValueError, match="f0 must be one of fcpe, torchaudio, yaapt, yin, or the path of a class"):
         make_extractor("crepe")
     with pytest.raises(ValueError, match="encoder must be one of coarse, hubert, .*, but is 'whisper' instead"):
         StyleEncoderConfig(encoder="whisper", settings={})

@@ -29,7 +29,7 @@ def extract_f0(
         name: name under which the F0 is stored; if not given, that of the extractor.
         device: device to compute on, such as cpu, cuda or cuda:1; yaapt computes on the CPU in any case.
         half: compute fcpe in bfloat16, in two thirds of the time on processors that support it (on others nothing
-            changes); F0 differs by 0.1 cents on average.
+            changes, which is printed); F0 differs by 0.1 cents on average.
         num_jobs: number of processes, which does not change the result; if not given, one per core, but one on a GPU.
         part_size: number of utterances in one file of the store.
         overwrite: replace the F0 of another extractor that has this name.
@@ -45,5 +45,6 @@ def extract_f0(
     )
     folder = f0_folder(corpus, kept)
     skipped = f"; {info.skipped} skipped, listed in {folder / SKIPPED_FILE}" if info.skipped else ""
+    whole = "; computed in float32, as this processor has no bfloat16" if half and "half" not in info.extractor else ""
     means = ", ".join(f"{speaker} {mean:.0f}" for speaker, mean in list(info.speaker_means.items())[:5])
-    print(f"{folder}: F0 of {info.utterances} utterances{skipped}; mean F0, Hz: {means}")
+    print(f"{folder}: F0 of {info.utterances} utterances{skipped}{whole}; mean F0, Hz: {means}")

@@ -113,7 +113,7 @@ class TorchaudioF0(YIN):
         return torch.where(super().row(waveform) > 0, found[0, : num_frames(len(waveform))], 0.0)
 
 
-def make_extractor(kind: str, device: str = "cpu", half: bool = False) -> F0Extractor:
+def make_extractor(kind: str, device: str = "cpu", half: bool = False, argument: str = "f0") -> F0Extractor:
     """Make an F0 extractor from its name.
 
     Args:
@@ -121,18 +121,24 @@ def make_extractor(kind: str, device: str = "cpu", half: bool = False) -> F0Extr
             arguments.
         device: device for extractors that are networks, such as "cpu" or "cuda:1"; ignored by the others.
         half: compute in bfloat16 where the device has it, which extractors with a method `use_bfloat16` can.
+        argument: argument that the name was given for, for errors.
 
     Raises:
         ValueError: if the name is not registered, the class makes no F0 extractor or none that computes in bfloat16
             where this is asked for, or the device does not exist.
     """
     where = check_device(device)
-    made = find("f0", kind, "F0 extractor")()
+    made = find("f0", kind, argument)()
     if not callable(made):
-        raise ValueError(f"F0 extractor must be a class whose instances are called with waveforms, but is {kind}")
+        raise ValueError(f"{argument} must be a class whose instances are called with waveforms, but is {kind}")
     extractor: F0Extractor = made.to(where) if isinstance(made, nn.Module) else made
     if half:
         if not hasattr(extractor, "use_bfloat16"):
             raise ValueError(f"half must be false for extractor {kind}, which has no bfloat16, but is true instead")
         extractor.use_bfloat16()
     return extractor
+
+
+def computes_in_bfloat16(extractor: F0Extractor) -> bool:
+    """Whether an extractor that was told to compute in bfloat16 does so; its attribute `bfloat16` says where not."""
+    return bool(getattr(extractor, "bfloat16", True))

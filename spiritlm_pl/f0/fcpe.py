@@ -29,6 +29,9 @@ class FCPE(nn.Module):
         threshold: confidence of the network below which a frame is unvoiced.
         batch_seconds: seconds of audio to compute at once. None takes one utterance at a time on a CPU, which is faster
             because it fits the cache, and 200 s on other devices.
+
+    Attributes:
+        bfloat16: whether it computes in bfloat16, which `use_bfloat16` begins where the device can.
     """
 
     def __init__(self, threshold: float = 0.05, batch_seconds: float | None = None) -> None:
@@ -41,6 +44,7 @@ class FCPE(nn.Module):
         use_channels_last(self.network)  # twice as fast on a CPU
         pack_pointwise(self.network)  # and again
         self.threshold, self.batch_seconds = threshold, batch_seconds
+        self.bfloat16 = False
         self._inside: Tensor | None = None  # mask of real frames (B, 1, G) while a batch with padding is computed
         assert self.network.model.net.encoder_layers[0].attn is None, "attention would see padding"
         self.stack, self.network.model.input_stack = self.network.model.input_stack, nn.Identity()
@@ -55,6 +59,7 @@ class FCPE(nn.Module):
         """
         if self.network.get_device().type == "cpu" and not (cpu_has_bfloat16() and has_products(torch.bfloat16)):
             return
+        self.bfloat16 = True
         for layer in self.network.model.net.encoder_layers:
             first, *others = layer.conformer.net[2:]  # after the norm, which reads the residual in float32
             for module in (first, *others):

@@ -34,7 +34,7 @@ from spiritlm_pl.data.batching import by_length
 from spiritlm_pl.data.corpus_store import file_state
 from spiritlm_pl.data.parts import Part, plan_corpus
 from spiritlm_pl.f0.contour_index import ContourIndex, StoredContour, f0_folder, readable
-from spiritlm_pl.f0.extractors import make_extractor
+from spiritlm_pl.f0.extractors import computes_in_bfloat16, make_extractor
 from spiritlm_pl.f0.frames import BATCH_SECONDS, SAMPLE_RATE, F0Extractor, num_frames
 from spiritlm_pl.runtime.checksums import CHECKSUMS, checked, listed, read_object, recorded, values_of
 from spiritlm_pl.runtime.claims import only_writer
@@ -80,7 +80,7 @@ def _part_path(folder: Path, part: Part) -> Path:
 @cache
 def _extractor(kind: str, device: str, half: bool) -> F0Extractor:
     """Return the extractor of this process, made at the first call."""
-    return make_extractor(kind, device, half)
+    return make_extractor(kind, device, half, "extractor")
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,8 @@ def extract_corpus(
     """
     if torch.device(check_device(device)).type != "cpu":
         num_jobs = 1
-    settings = {"extractor": kind} | ({"half": True} if half else {})
+    made = _extractor(kind, device, half)  # fails before any process starts
+    settings = {"extractor": kind} | ({"half": True} if half and computes_in_bfloat16(made) else {})
     plan = plan_corpus([corpus], part_size=part_size)
     folder = f0_folder(corpus, name)
     if not overwrite and (folder / INFO_FILE).is_file():
@@ -237,7 +238,6 @@ def extract_corpus(
                 f"name must be another one for another extractor, but {folder} holds the F0 of {_told(earlier)} "
                 f"instead of {_told(settings)} (--overwrite replaces it)"
             )
-    _extractor(kind, device, half)  # fails before any process starts
     with only_writer(folder, "corpus"):
         held, known, totals = [], _known(folder), Counter(part.split for part in plan.parts)
         for part in plan.parts:

@@ -21,7 +21,9 @@ from spiritlm_pl.f0.store import extract_corpus, load_f0, read_f0_info
 from spiritlm_pl.runtime import checksums
 from spiritlm_pl.runtime.checksums import CHECKSUMS
 from spiritlm_pl.runtime.claims import WRITER
+from spiritlm_pl.runtime.devices import cpu_has_bfloat16
 from spiritlm_pl.runtime.left_over import this_machine
+from spiritlm_pl.runtime.packed_linear import has_products
 
 
 @pytest.fixture
@@ -61,6 +63,20 @@ def test_finished_parts_are_kept_and_other_settings_refused(corpus: Path) -> Non
     assert times(corpus) == after and read_f0_info(corpus, "yin").extractor == {"extractor": "yin"}
 
 
+def test_f0_that_was_to_be_in_bfloat16_is_recorded_as_it_was_computed(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("spiritlm_pl.f0.fcpe.cpu_has_bfloat16", lambda: False)
+    f0_store._extractor.cache_clear()
+    run(["extract-f0", str(corpus), "--half", "--num-jobs=1"])
+    assert "; computed in float32, as this processor has no bfloat16; mean" in capsys.readouterr().out
+    assert read_f0_info(corpus, "fcpe").extractor == {"extractor": "fcpe"}
+    f0_store._extractor.cache_clear()
+    run(["extract-f0", str(corpus)])  # the same F0: nothing to do
+    assert "float32" not in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not (cpu_has_bfloat16() and has_products(torch.bfloat16)), reason="the processor has no bfloat16")
 def test_f0_in_bfloat16_is_that_of_another_extractor(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="--half must be false for extractor yin, which has no bfloat16"):
         run(["extract-f0", str(corpus), "--extractor", "yin", "--half"])
