@@ -35,7 +35,7 @@ def check_own(stages: Sequence[Stage], keys: Mapping[str, str]) -> None:
 
 
 def changes_line(variant: Variant, stages: Sequence[Stage], keys: Mapping[str, str]) -> str:
-    """Return a line of what has changed, and which stages are made again for that; empty if none is.
+    """Return a line of what has changed, and which stages are made again or begin anew for that; empty if none does.
 
     What has changed are settings of the quickstart, else values of configurations and words of commands, else results.
 
@@ -76,9 +76,12 @@ def changes_line(variant: Variant, stages: Sequence[Stage], keys: Mapping[str, s
         others = dict.fromkeys(path for stage in again for path in stage.changed())
         reasons = [f"{path} is another than before" for path in others]
     why = ", ".join(reasons) or "settings, configurations or results are others than before"
-    titles = "; ".join(stage.title for stage in again)
     first = why[0].upper() if why.startswith(("nothing is", "settings, ")) else why[0]  # names stay as they are
-    return f"{first}{why[1:]}: these stages are made again, and their results replaced: {titles}."
+    finished = "; ".join(stage.title for stage in again if stage.stamp() is not None)
+    begun = "; ".join(stage.title for stage in again if stage.stamp() is None)
+    told = [f"these stages are made again, and their results replaced: {finished}"] if finished else []
+    told += [f"{'T' if finished else 't'}raining that was begun begins anew: {begun}"] if begun else []
+    return f"{first}{why[1:]}: {'. '.join(told)}."
 
 
 def _plan(variant: Variant, settings: Mapping[str, Any]) -> Plan | None:

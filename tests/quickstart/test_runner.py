@@ -193,7 +193,15 @@ def test_stages_of_unknown_settings_or_of_a_source_that_is_gone_are_told(
     begun = Path("quickstart/runs/hubert_1/stage.key")
     begun.parent.mkdir(parents=True)
     begun.write_text("that of another budget")
-    assert told("base", "apt", 0.5, 100).endswith(": HuBERT, iteration 1.")
+    anew = "raining that was begun begins anew: HuBERT, iteration 1."
+    assert told("base", "apt", 0.5, 100) == f"Settings, configurations or results are others than before: t{anew}"
+    finish(quickstart_stages("base", "apt", 1.0, 100))
+    for stamp in STAMPS.glob("*.json"):
+        if stamp.stem != "lm":
+            stamp.unlink()
+    line = told("base", "apt", 0.5, 100)
+    assert line.startswith("--budget is 0.5 instead of 1.0: these stages are made again, and their results replaced: ")
+    assert line.endswith(f"language model, interleaved. T{anew}")
 
 
 def made(*stages: Stage) -> None:
