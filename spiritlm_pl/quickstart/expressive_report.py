@@ -14,15 +14,14 @@ from spiritlm_pl.quickstart.report import (
     REPORTS,
     SHORT,
     Row,
-    collapse_line,
     corpus_title,
     ending_rows,
-    markdown,
+    pictures_of,
     read_json,
+    write_page,
 )
 from spiritlm_pl.quickstart.stage import ROOT
 from spiritlm_pl.runtime.checkpoint import CONFIG_FILE, METRICS_FILE
-from spiritlm_pl.runtime.provenance import atomic_path
 
 BASE, EXPRESSIVE = "Base", "Expressive"  # vocoders without and with pitch and style, as the plan calls them
 MEASURED = ("dialogue", "prompts", "styles")  # corpora whose resynthesis the plan measures
@@ -141,10 +140,11 @@ def choice_rows() -> list[Row]:
     return rows
 
 
-def draw(path: Path, key: str, systems: Sequence[str], ylabel: str, title: str) -> None:
+def draw(path: Path, title: str, key: str, systems: Sequence[str], ylabel: str) -> None:
     """Draw one measure of some systems on each corpus; return without a plot if it was not measured."""
     from spiritlm_pl.evaluation.plots import COLOURS, comparison_figure
 
+    path.unlink(missing_ok=True)  # that of an earlier run
     measured, commonest = {}, []
     for name in MEASURED:
         report = read_json(REPORTS / f"expressivity_{name}.json")
@@ -175,13 +175,11 @@ def _ends(one: Estimate) -> tuple[float, float]:
 
 
 def write_expressive_report(name: str) -> list[Row]:
-    """Write NAME.md, NAME.png and NAME_style.png, and return the rows."""
+    """Draw NAME.png and NAME_style.png, write NAME.md, which shows them, and return the rows."""
     rows = [*tokenizer_rows(), *code_rows(), *expressivity_rows(), *prosody_rows()]
     rows += [*choice_rows(), *ending_rows("endings_expressive")]
-    with atomic_path(Path(f"{name}.md")) as path:
-        path.write_text(markdown(rows, collapse_line("expressive")), encoding="utf-8")
-    melody = "How much of the melody is lost in resynthesis?"
-    draw(Path(f"{name}.png"), "f0_frame_error", SYSTEMS[1:], "F0 frame error", melody)
-    style = "How often is the style told from prosody?"
-    draw(Path(f"{name}_style.png"), "style", SYSTEMS, STYLE_ROWS["accuracy"], style)
+    melody, style = pictures_of(name, "expressive").items()
+    draw(*melody, "f0_frame_error", SYSTEMS[1:], "F0 frame error")
+    draw(*style, "style", SYSTEMS, STYLE_ROWS["accuracy"])
+    write_page(name, "expressive", rows)
     return rows

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -237,17 +238,43 @@ def rich_table(rows: list[Row]) -> Table:
     return table
 
 
-def markdown(rows: list[Row], warning: str = "") -> str:
-    """Return the table as Markdown, after a warning if there is one."""
+def pictures_of(report: str, variant: Variant) -> dict[Path, str]:
+    """Return the pictures that belong to a report, by their paths, each with what it shows.
+
+    Args:
+        report: path of the report, without its ending.
+        variant: variant of the quickstart.
+    """
+    picture = Path(f"{report}.png")
+    if variant == "base":
+        return {
+            picture: "Which continuation belongs to this story?",
+            REPORTS / "word_similarity.png": "How alike are the spoken and the written form of a word?",
+        }
+    return {
+        picture: "How much of the melody is lost in resynthesis?",
+        Path(f"{report}_style.png"): "How often is the style told from prosody?",
+    }
+
+
+def write_page(report: str, variant: Variant, rows: list[Row]) -> None:
+    """Write the table as REPORT.md, after a warning if units have collapsed, and with the pictures that there are."""
+    warning = collapse_line(variant)
     lines = [warning, ""] if warning else []
     lines += ["| stage | measure | figure | beside it |", "|---|---|---|---|"]
-    return "\n".join([*lines, *(f"| {r.stage} | {r.measure} | {r.value} | {r.baseline} |" for r in rows)]) + "\n"
+    lines += [f"| {row.stage} | {row.measure} | {row.value} | {row.baseline} |" for row in rows]
+    for picture, title in pictures_of(report, variant).items():
+        if picture.is_file():
+            lines += ["", f"![{title}]({Path(os.path.relpath(picture, Path(report).parent)).as_posix()})"]
+    with atomic_path(Path(f"{report}.md")) as path:
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def draw(path: Path) -> None:
+def draw(path: Path, title: str) -> None:
     """Draw cross-modal choices with and without interleaving; return without a plot if they were not measured."""
     from spiritlm_pl.evaluation.plots import comparison_figure
 
+    path.unlink(missing_ok=True)  # that of an earlier run
     ways = {"interleaved": _choice("stories", "interleaved"), "not interleaved": _choice("stories", "separate")}
     if not all(all(direction in found for direction in DIRECTIONS) for found in ways.values()):
         return
@@ -257,15 +284,14 @@ def draw(path: Path) -> None:
         {way: [(100 * found[d]["low"], 100 * found[d]["high"]) for d in DIRECTIONS] for way, found in ways.items()},
         references=[50] * len(DIRECTIONS),
         ylabel="right continuation chosen, %",
-        title="Which continuation belongs to this story?",
+        title=title,
     )
     figure.savefig(path, dpi=130)
 
 
 def write_report(name: str) -> list[Row]:
-    """Write NAME.md and NAME.png, and return the rows."""
+    """Draw NAME.png, write NAME.md, which shows it, and return the rows."""
     rows = all_rows()
-    with atomic_path(Path(f"{name}.md")) as path:
-        path.write_text(markdown(rows, collapse_line("base")), encoding="utf-8")
-    draw(Path(f"{name}.png"))
+    draw(*next(iter(pictures_of(name, "base").items())))
+    write_page(name, "base", rows)
     return rows

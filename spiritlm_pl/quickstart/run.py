@@ -4,7 +4,6 @@ import os
 import shutil
 import sys
 import time
-from pathlib import Path
 
 from rich.console import Console
 
@@ -91,16 +90,13 @@ def _quickstart(variant: Variant, source: str, budget: float, stories: int) -> N
         told = too_small_line(variant, runner.failed, budget, stories)
         raise ChildProcessError(f"{error}\n{told}" if told else str(error)) from None
     from spiritlm_pl.quickstart.expressive_report import write_expressive_report  # once the first stages do not wait
-    from spiritlm_pl.quickstart.report import collapse_line, ending_line, rich_table, write_report
+    from spiritlm_pl.quickstart.report import collapse_line, ending_line, pictures_of, rich_table, write_report
 
     report = f"{ROOT}/report" if variant == "base" else f"{ROOT}/report_expressive"
     rows = write_report(report) if variant == "base" else write_expressive_report(report)
     console.print()
     console.print(rich_table(rows))
-    pictures = [f"{report}.png", f"{report}_style.png"]
-    if variant == "base":
-        pictures.append(f"{variables(variant)['reports']}/word_similarity.png")
-    drawn = [name for name in pictures if Path(name).is_file()]
+    drawn = [str(picture) for picture in pictures_of(report, variant) if picture.is_file()]
     minutes = (time.monotonic() - start) / 60
     kept = f", besides {earlier:.1f} of stages kept from earlier runs" if earlier else ""
     console.print(

@@ -1,7 +1,9 @@
 """Both plans: every stage after those it needs, every command there, every configuration shipped."""
 
 import json
+import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -182,6 +184,9 @@ def test_the_layer_where_words_are_most_alike_is_in_the_report(tmp_path: Path, m
     assert [(row.measure, row.value, row.baseline) for row in write_report("quickstart/report")] == [
         ("similarity of spoken and written words, interleaved, layer 1", "0.60", "other words 0.20")
     ]
+    Path("quickstart/reports/word_similarity.png").touch()  # as the command of the stage draws
+    write_report("quickstart/report")
+    assert Path("quickstart/report.md").read_text().endswith(" of a word?](reports/word_similarity.png)\n")
 
 
 def test_speech_in_place_of_real_one_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,8 +229,13 @@ def test_expressive_figures_stand_beside_base(tmp_path: Path, monkeypatch: pytes
     (reports / "expressivity_styles.json").write_text(f'{{"systems": {{{alike}}}, "styles": {{"high": 2, "low": 1}}}}')
     assert "+0" in [row.value for row in expressivity_rows()]  # no interval where no utterance differs
     write_expressive_report("quickstart/report")
-    for name in ("report.png", "report_style.png"):
+    shown = re.findall(r"^!\[.+\?\]\((.+)\)$", Path("quickstart/report.md").read_text(), re.MULTILINE)
+    assert shown == ["report.png", "report_style.png"]
+    for name in shown:
         assert Path("quickstart", name).stat().st_size > 5_000
+    shutil.rmtree(reports)
+    write_expressive_report("quickstart/report")  # without figures, and without the pictures of those before
+    assert "![" not in Path("quickstart/report.md").read_text()
 
 
 def texts_of(values: Any) -> Iterator[str]:
