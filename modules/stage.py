@@ -10,6 +10,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy
 from lightning.pytorch.utilities import rank_zero_info
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from spiritlm_pl.contracts.check import Contract, checked
 from spiritlm_pl.contracts.data_modules import WaveformData
@@ -88,6 +89,24 @@ def schedule_within(module: LightningModule, schedule: Schedule) -> Schedule:
     return filled
 
 
+def catch_up(module: LightningModule) -> None:
+    """Set schedules of the learning rate to the trainer's step, where the checkpoint of a resumed run had none.
+
+    Args:
+        module: module whose trainer has the schedules, which begin at step 0.
+    """
+    step = module.trainer.global_step
+    for config in module.trainer.lr_scheduler_configs:
+        scheduler = config.scheduler
+        if isinstance(scheduler, LambdaLR):
+            scheduler.last_epoch = step
+            for group, rate, factor in zip(
+                scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
+            ):
+                group["lr"] = rate * factor(step)
+            rank_zero_info(f"the checkpoint has no schedule of the learning rate, which goes on as at step {step}")
+
+
 class StageModule(LightningModule):
     """Module whose validation hooks serve `test` as well; they log under `held_out`."""
 
@@ -163,6 +182,7 @@ class FiniteStepsModule(StageModule):
         self.skipped = SkippedSteps(max_nonfinite_steps)
         self._steps_seen = 0  # `global_step` of the trainer when a step was last counted
         self._statistics: RunningStatistics | None = None
+        self._had_no_schedule = False  # in the run of the checkpoint that is resumed
 
     def on_fit_start(self) -> None:
         """Check the weights as all stages do, and the way of clipping gradients.
@@ -175,7 +195,12 @@ class FiniteStepsModule(StageModule):
         check_clipping(self)
 
     def on_train_start(self) -> None:
-        """Prepare to count skipped steps, and copy the running statistics that a skipped step restores."""
+        """Prepare to count skipped steps, and copy the running statistics that a skipped step restores.
+
+        A schedule that the configuration has got since the checkpoint was written goes on at the step of the run.
+        """
+        if self._had_no_schedule:
+            catch_up(self)
         self._steps_seen = self.trainer.global_step
         self._statistics = RunningStatistics(self)
 
@@ -244,3 +269,4 @@ class FiniteStepsModule(StageModule):
         """Take over the counts of skipped steps; older checkpoints without counts have skipped none."""
         super().on_load_checkpoint(checkpoint)
         self.skipped.load_state_dict(checkpoint.get("nonfinite_steps", {"total": 0, "in_a_row": 0}))
+        self._had_no_schedule = checkpoint.get("lr_schedulers") == []
