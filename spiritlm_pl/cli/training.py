@@ -44,6 +44,12 @@ from spiritlm_pl.runtime.launch import is_first_of_machine
 
 CHECKPOINTS = "checkpoints"
 NOT_FOR_USERS: dict[str, type[Warning]] = {OWN_CODE: FutureWarning, AFTER_STEP: UserWarning}  # beginnings of warnings
+LIMITS = {  # subcommand -> limit of its batches
+    "fit": "limit_train_batches",
+    "validate": "limit_val_batches",
+    "test": "limit_test_batches",
+    "predict": "limit_predict_batches",
+}
 SIGNAL_CHECKPOINTS = "hpc_ckpt_*.ckpt"  # those that Lightning saves on a signal of SLURM, in its default_root_dir
 HELP: dict[str, tuple[str, tuple[str, ...]]] = {  # subcommand -> description and examples in its help
     "fit": (
@@ -229,6 +235,7 @@ class SpiritCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run a subcommand; if it is stopped, print how to resume and exit as after Ctrl-C, or with 143 on SIGTERM."""
+        check_limit(subcommand, self.trainer)
         try:
             with settings_spelt(self.config[subcommand].as_dict()):
                 super()._run_subcommand(subcommand)
@@ -275,6 +282,21 @@ def leave_out_without_logger(trainer: Trainer) -> None:
         if isinstance(callback, LearningRateMonitor | DeviceStatsMonitor):
             callbacks.remove(callback)
             rank_zero_info(f"{type(callback).__name__} is left out, as it only logs and there is no logger")
+
+
+def check_limit(subcommand: str, trainer: Trainer) -> None:
+    """Refuse a command that Lightning would end without a batch and without a word, as if all had been done.
+
+    Args:
+        subcommand: name of the command: fit, validate, test or predict.
+        trainer: the trainer, with its limits.
+
+    Raises:
+        ValueError: if the limit of the command's batches is 0.
+    """
+    name = LIMITS[subcommand]
+    if getattr(trainer, name) == 0:
+        raise ValueError(f"--trainer.{name} must be above 0, as `{subcommand}` would do nothing, but is 0 instead")
 
 
 def own_checkpoints_since(root: Path) -> float:

@@ -111,6 +111,21 @@ def test_a_strategy_that_cannot_run_is_refused(tmp_path: Path, monkeypatch: pyte
             run(["fit", "--config", "vocoder/quickstart", *words, f"--trainer.strategy={strategy}"])
 
 
+@pytest.mark.parametrize(
+    ("subcommand", "limit"), [("fit", "train"), ("validate", "val"), ("test", "test"), ("predict", "predict")]
+)
+def test_a_command_without_batches_is_refused(
+    subcommand: str, limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", sys.argv[:1])
+    config = "tokenize/quickstart_mfcc" if subcommand == "predict" else "pitch/quickstart"
+    option = f"--trainer.limit_{limit}_batches"
+    with pytest.raises(ValueError, match=f"^{option} must be above 0, as `{subcommand}` would do nothing, but is 0"):
+        run([subcommand, "--config", config, f"{option}=0", "--trainer.logger=false", "--trainer.accelerator=cpu"])
+    assert not any(tmp_path.iterdir())
+
+
 def test_where_an_error_came_from() -> None:
     with pytest.raises(RuntimeError) as error:
         torch.nn.Linear(2, 3).load_state_dict(torch.nn.Linear(2, 4).state_dict())
