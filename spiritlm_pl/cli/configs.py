@@ -57,10 +57,12 @@ def find_config(name: str) -> Path:
             stacklevel=2,
         )
         return config_folder() / f"{present}.yaml"
-    near = get_close_matches(relative, shipped_configs(), n=3, cutoff=0.4) or shipped_configs()
+    known = shipped_configs()
+    near = get_close_matches(relative, known, n=3, cutoff=0.4)
+    kinds = dict.fromkeys(one.partition("/")[0] for one in known)
+    told = f"such as {', '.join(near)}" if near else f"such as lm/base_quickstart; of {', '.join(kinds)}"
     raise FileNotFoundError(
-        f"--config must be a file or one of the shipped configurations (such as {', '.join(near)}), "
-        f"but is {name!r} instead"
+        f"--config must be a file or one of the shipped configurations ({told}), but is {name!r} instead"
     )
 
 
