@@ -53,7 +53,7 @@ class HelpFormatter(DefaultHelpFormatter):
         return super()._format_action_invocation(shown)
 
     def _get_help_string(self, action: Action) -> str:
-        if not hasattr(action, "_typehint") or "." in action.dest:
+        if not hasattr(action, "_typehint") or ("." in action.dest and type_of(action) not in RULES):
             return super()._get_help_string(action)
         text, default = action.help or "", action.default
         if not action.option_strings or default is None or default is False or "default" in text:
