@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from spiritlm_pl.cli.plan import PRESETS
 from spiritlm_pl.lm.build import LanguageModelConfig
 from spiritlm_pl.lm.flops import attention_width, matrix_weights, peak_flops, training_flops
-from spiritlm_pl.lm.optimizer import AdamWSettings
+from spiritlm_pl.lm.optimizer import OptimizerSettings
 from spiritlm_pl.lm.schedule import Constant
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.modules.strategy import Zero3Strategy
@@ -78,7 +78,7 @@ def main() -> None:
     settings = LanguageModelConfig(
         config=values, gradient_checkpointing=not options.no_checkpointing, dtype="bfloat16", rope_theta=1e5
     )
-    module = LanguageModelModule(settings, vocabulary, AdamWSettings(), Constant(10))
+    module = LanguageModelModule(settings, vocabulary, OptimizerSettings(), Constant(10))
     trainer = lightning.Trainer(
         accelerator=options.accelerator,
         devices=options.devices,

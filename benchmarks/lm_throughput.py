@@ -23,7 +23,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainerCallb
 
 from spiritlm_pl.contracts.batches import TokenBatch
 from spiritlm_pl.lm.build import LanguageModelConfig
-from spiritlm_pl.lm.optimizer import AdamWSettings
+from spiritlm_pl.lm.optimizer import OptimizerSettings
 from spiritlm_pl.lm.schedule import Constant
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.vocabulary import Vocabulary
@@ -112,7 +112,9 @@ class TrainerClock(TrainerCallback):
 def ours(values: dict[str, Any], rows: Rows, bf16: bool) -> float:
     """Tokens a second of this project."""
     clock = Clock()
-    module = LanguageModelModule(LanguageModelConfig(config=values), VOCABULARY, AdamWSettings(lr=1e-3), Constant(10))
+    module = LanguageModelModule(
+        LanguageModelConfig(config=values), VOCABULARY, OptimizerSettings(lr=1e-3), Constant(10)
+    )
     lightning.Trainer(
         accelerator="cpu",
         max_steps=len(rows),

@@ -34,7 +34,7 @@ from spiritlm_pl.adapters.settings import LoRA
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network
 from spiritlm_pl.lm.folder import save_lm
 from spiritlm_pl.lm.identity import weights_hash
-from spiritlm_pl.lm.optimizer import AdamWSettings
+from spiritlm_pl.lm.optimizer import OptimizerSettings
 from spiritlm_pl.lm.schedule import Constant
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.vocabulary import Vocabulary
@@ -133,8 +133,8 @@ def ours(base: str, rows: Rows, clock: Clock, adapter: LoRA | None) -> PreTraine
     return module.network
 
 
-def _settings() -> AdamWSettings:
-    return AdamWSettings(lr=LR, beta2=0.95, weight_decay=0.0)
+def _settings() -> OptimizerSettings:
+    return OptimizerSettings(lr=LR, beta2=0.95, weight_decay=0.0)
 
 
 def theirs(base: str, adapter: str, rows: Rows, clock: Clock, padded: bool) -> Any:

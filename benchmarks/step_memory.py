@@ -35,14 +35,14 @@ def measure(options: argparse.Namespace) -> tuple[float, float, float]:
     import lm_throughput
 
     from spiritlm_pl.lm.build import LanguageModelConfig, build_network, token_losses
-    from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw
+    from spiritlm_pl.lm.optimizer import OptimizerSettings, build_adamw
     from spiritlm_pl.vocabulary import Vocabulary
 
     torch.set_num_threads(1)
     vocabulary = lm_throughput.VOCABULARY = Vocabulary.spirit_lm(num_text=49_152, num_units=500)
     rows = lm_throughput.Rows(options.rows, options.tokens // options.rows, options.document, 2)
     network = build_network(LanguageModelConfig(config=SIZES), vocabulary)
-    optimizer = build_adamw(network, AdamWSettings())
+    optimizer = build_adamw(network, OptimizerSettings())
     before, seconds = peak(), 0.0
     for batch in rows.batches:
         start = time.process_time()

@@ -25,7 +25,7 @@ from spiritlm_pl.lm.build import LanguageModelConfig, build_network, check_losse
 from spiritlm_pl.lm.folder import own_text_tokenizer, save_lm
 from spiritlm_pl.lm.metrics import loss_metrics, loss_sums
 from spiritlm_pl.lm.objectives import NextToken
-from spiritlm_pl.lm.optimizer import AdamWSettings, build_optimizer, check_same_optimizer
+from spiritlm_pl.lm.optimizer import OptimizerSettings, build_optimizer, check_same_optimizer
 from spiritlm_pl.lm.positions import check_row_length
 from spiritlm_pl.lm.schedule import Constant, Schedule
 from spiritlm_pl.modules.stage import FiniteStepsModule, data_of, schedule_within
@@ -71,7 +71,7 @@ class LanguageModelModule(FiniteStepsModule):
         self,
         network: LanguageModelConfig,
         vocabulary: Vocabulary | None = None,
-        optimizer: AdamWSettings = AdamWSettings(),  # noqa: B008  frozen
+        optimizer: OptimizerSettings = OptimizerSettings(),  # noqa: B008  frozen
         schedule: Schedule | None = None,
         units_per_second: float | None = None,
         text_tokenizer: str | None = None,

@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from spiritlm_pl.lm.muon import build_muon, has_muon
+from spiritlm_pl.runtime.older_names import look_up_older_names
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdamWSettings:
-    """Settings of the language model's optimizer.
+class OptimizerSettings:
+    """Settings of the language model's optimizer: AdamW, and Muon where it has a learning rate.
 
     The learning rate is Spirit LM's. The paper does not state the other values; they are those of Llama-like models.
 
@@ -73,7 +74,7 @@ def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, obje
     return [group for group in groups if group["params"]]
 
 
-def build_adamw(network: nn.Module, settings: AdamWSettings, fused: bool = True) -> torch.optim.AdamW:
+def build_adamw(network: nn.Module, settings: OptimizerSettings, fused: bool = True) -> torch.optim.AdamW:
     """Build AdamW over the groups of `decay_groups`.
 
     Args:
@@ -88,7 +89,7 @@ def build_adamw(network: nn.Module, settings: AdamWSettings, fused: bool = True)
     )
 
 
-def build_optimizer(network: nn.Module, settings: AdamWSettings) -> torch.optim.Optimizer:
+def build_optimizer(network: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
     """Build AdamW, with Muon for the matrices of layers if the settings have a learning rate for it.
 
     Args:
@@ -101,7 +102,7 @@ def build_optimizer(network: nn.Module, settings: AdamWSettings) -> torch.optim.
     return build_muon(network, adamw, settings.muon_lr, settings.muon_momentum, settings.weight_decay)
 
 
-def check_same_optimizer(checkpoint: Mapping[str, Any], settings: AdamWSettings) -> None:
+def check_same_optimizer(checkpoint: Mapping[str, Any], settings: OptimizerSettings) -> None:
     """Refuse a checkpoint whose matrices were trained by the other one of both optimizers.
 
     Args:
@@ -116,3 +117,6 @@ def check_same_optimizer(checkpoint: Mapping[str, Any], settings: AdamWSettings)
         now = "null" if settings.muon_lr is None else settings.muon_lr
         was = "a rate, as matrices were trained by Muon" if has_muon(groups) else "null, as AdamW trained all weights"
         raise ValueError(f"optimizer.muon_lr must be {was} in the run of the checkpoint, but is {now} instead")
+
+
+look_up_older_names(__name__)

@@ -132,6 +132,7 @@ RENAMED: dict[str, str] = {
     "evaluation.voice_judges.VoiceJudge": "evaluation.classifiers.VoiceClassifier",
     "evaluation.voice_judges.load_judge": "evaluation.classifiers.load_classifier",
     "inference.KINDS": "runtime.inference.CHANNELS_LAST",
+    "lm.optimizer.AdamWSettings": "lm.optimizer.OptimizerSettings",
     "speech.f0_store.Contour": "f0.store.StoredContour",
     "tokens.blocks.KINDS": "data.blocks.DOCUMENT_KINDS",
     "tokens.merge.split": "data.merge.units_with_expression",

@@ -19,7 +19,7 @@ from spiritlm_pl.adapters.settings import LoRA
 from spiritlm_pl.contracts.batches import TokenBatch
 from spiritlm_pl.lm.build import LanguageModelConfig
 from spiritlm_pl.lm.folder import read_vocabulary
-from spiritlm_pl.lm.optimizer import AdamWSettings
+from spiritlm_pl.lm.optimizer import OptimizerSettings
 from spiritlm_pl.lm.schedule import Constant
 from spiritlm_pl.modules.fsdp2 import FSDP2Strategy
 from spiritlm_pl.modules.lm import LanguageModelModule
@@ -95,7 +95,7 @@ def main() -> None:
     lightning.seed_everything(1)
     module = LanguageModelModule(
         LanguageModelConfig(checkpoint=base),
-        optimizer=AdamWSettings(lr=1e-2),
+        optimizer=OptimizerSettings(lr=1e-2),
         schedule=Constant(3),
         adapter=LoRA(rank=4, alpha=8, bits=QUANTIZED.get(engine)),
     )

@@ -16,7 +16,7 @@ from spiritlm_pl.callbacks.generate_samples import GenerateSamples
 from spiritlm_pl.contracts.batches import TokenBatch
 from spiritlm_pl.generation import GenerationSettings
 from spiritlm_pl.lm.build import LanguageModelConfig
-from spiritlm_pl.lm.optimizer import AdamWSettings
+from spiritlm_pl.lm.optimizer import OptimizerSettings
 from spiritlm_pl.modules.fsdp2 import FSDP2Strategy
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.modules.strategy import Zero3Strategy
@@ -49,7 +49,7 @@ def main() -> None:
     lightning.seed_everything(1)
     vocabulary = Vocabulary.spirit_lm(num_text=TextTokenizer.load("text").vocab_size, num_units=20)
     module = LanguageModelModule(
-        LanguageModelConfig(checkpoint="start"), vocabulary, AdamWSettings(lr=1e-4), text_tokenizer="text"
+        LanguageModelConfig(checkpoint="start"), vocabulary, OptimizerSettings(lr=1e-4), text_tokenizer="text"
     )
     samples = GenerateSamples(
         texts=["the cat", "a dog"],

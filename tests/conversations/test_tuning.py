@@ -20,7 +20,7 @@ from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamCon
 from spiritlm_pl.interop.export import export_lm
 from spiritlm_pl.lm.build import LanguageModelConfig
 from spiritlm_pl.lm.folder import save_lm
-from spiritlm_pl.lm.optimizer import AdamWSettings
+from spiritlm_pl.lm.optimizer import OptimizerSettings
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.streams import SpeechLayout
 from spiritlm_pl.text_tokenizers.tokenizer import train_text_tokenizer
@@ -106,7 +106,7 @@ class Watched(LanguageModelModule):
 
 def tuned(model: Path) -> Watched:
     torch.manual_seed(1)
-    return Watched(LanguageModelConfig(checkpoint=str(model)), optimizer=AdamWSettings(lr=1e-2))
+    return Watched(LanguageModelConfig(checkpoint=str(model)), optimizer=OptimizerSettings(lr=1e-2))
 
 
 def test_records_of_a_task_have_its_published_form(model, units, tmp_path):

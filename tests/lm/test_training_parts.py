@@ -14,7 +14,7 @@ from spiritlm_pl.cli.plan import PRESETS, plan
 from spiritlm_pl.lm.build import build_network
 from spiritlm_pl.lm.cost import memory, model_size, tokens_per_second
 from spiritlm_pl.lm.flops import costly_weights, matrix_weights, peak_flops
-from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw, decay_groups
+from spiritlm_pl.lm.optimizer import OptimizerSettings, build_adamw, decay_groups
 from spiritlm_pl.lm.schedule import Constant, Cosine, WarmupStableDecay
 
 
@@ -119,9 +119,9 @@ def test_only_matrices_decay(tiny, vocabulary):
     decayed, others = decay_groups(network, 0.1)
     assert {p.ndim for p in decayed["params"]} == {2} and {p.ndim for p in others["params"]} == {1}
     assert sum(p.numel() for g in (decayed, others) for p in g["params"]) == network.num_parameters()
-    assert [g["weight_decay"] for g in build_adamw(network, AdamWSettings()).param_groups] == [0.1, 0.0]
+    assert [g["weight_decay"] for g in build_adamw(network, OptimizerSettings()).param_groups] == [0.1, 0.0]
     with pytest.raises(ValueError, match="lr must be in"):
-        AdamWSettings(lr=-1)
+        OptimizerSettings(lr=-1)
 
 
 def test_llama_2_7b_is_as_published():

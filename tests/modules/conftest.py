@@ -9,7 +9,7 @@ from spiritlm_pl.data.blocks import write_block, write_manifest
 from spiritlm_pl.data.documents import Document, WordIds
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
 from spiritlm_pl.lm.build import LanguageModelConfig
-from spiritlm_pl.lm.optimizer import AdamWSettings
+from spiritlm_pl.lm.optimizer import OptimizerSettings
 from spiritlm_pl.lm.schedule import Constant
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.streams import UNIT
@@ -82,7 +82,7 @@ def make_trainer():
 def make_module():
     def make_module(network=LanguageModelConfig(config=LLAMA), lr=1e-2, **options):  # noqa: B008  frozen
         return LanguageModelModule(
-            network, optimizer=AdamWSettings(lr=lr), schedule=Constant(1), units_per_second=18.0, **options
+            network, optimizer=OptimizerSettings(lr=lr), schedule=Constant(1), units_per_second=18.0, **options
         )
 
     return make_module

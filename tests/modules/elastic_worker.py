@@ -27,7 +27,7 @@ from spiritlm_pl.callbacks.checkpoints import PatientCheckpoint
 from spiritlm_pl.callbacks.watch_ranks import WatchRanks
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
 from spiritlm_pl.lm.build import LanguageModelConfig
-from spiritlm_pl.lm.optimizer import AdamWSettings
+from spiritlm_pl.lm.optimizer import OptimizerSettings
 from spiritlm_pl.lm.schedule import Cosine
 from spiritlm_pl.modules.fsdp2 import FSDP2Strategy
 from spiritlm_pl.modules.lm import LanguageModelModule
@@ -159,7 +159,7 @@ def main() -> None:
             dtype="bfloat16" if options.get("precision") == "bf16-true" else "float32",
             gradient_checkpointing="recompute" in options,
         ),
-        optimizer=AdamWSettings(lr=1e-2, weight_decay=0.9),  # which makes it plain if norms were decayed
+        optimizer=OptimizerSettings(lr=1e-2, weight_decay=0.9),  # which makes it plain if norms were decayed
         schedule=Cosine(total_steps=20, warmup_steps=3),
     )
     module.frozen = options.get("freeze")

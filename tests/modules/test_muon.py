@@ -11,12 +11,12 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from spiritlm_pl.adapters.settings import LoRA
 from spiritlm_pl.lm.build import LanguageModelConfig, build_network
 from spiritlm_pl.lm.muon import layer_matrices
-from spiritlm_pl.lm.optimizer import AdamWSettings, build_adamw, build_optimizer
+from spiritlm_pl.lm.optimizer import OptimizerSettings, build_adamw, build_optimizer
 from spiritlm_pl.lm.schedule import Constant
 from spiritlm_pl.modules.lm import LanguageModelModule
 from tests.modules.conftest import LLAMA
 
-SETTINGS = AdamWSettings(lr=1e-2, muon_lr=2e-2)
+SETTINGS = OptimizerSettings(lr=1e-2, muon_lr=2e-2)
 NETWORK = LanguageModelConfig(config=LLAMA)
 
 
@@ -80,13 +80,13 @@ def test_an_interrupted_run_goes_on_exactly(corpus, tmp_path, make_data, make_tr
     ("before", "now", "message"),
     [
         (
-            AdamWSettings(lr=1e-2),
+            OptimizerSettings(lr=1e-2),
             SETTINGS,
             "must be null, as AdamW trained all weights in the run .* but is 0.02 instead",
         ),
         (
             SETTINGS,
-            AdamWSettings(lr=1e-2),
+            OptimizerSettings(lr=1e-2),
             "must be a rate, as matrices were trained by Muon in the run .* but is null",
         ),
     ],
@@ -145,7 +145,7 @@ def test_adapters_and_divided_matrices_are_refused(corpus, make_data, make_train
         one._check_muon()
     for wrong in ({"muon_lr": -1.0}, {"muon_momentum": 1.0}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be in"):
-            AdamWSettings(**wrong)
+            OptimizerSettings(**wrong)
     network = build_network(NETWORK, corpus[1])
     for matrix in layer_matrices(network):
         matrix.requires_grad_(False)

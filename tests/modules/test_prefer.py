@@ -15,7 +15,7 @@ from spiritlm_pl.lm.build import LanguageModelConfig, build_network
 from spiritlm_pl.lm.folder import load_lm, save_lm
 from spiritlm_pl.lm.loss import LossSettings
 from spiritlm_pl.lm.objectives import NextToken
-from spiritlm_pl.lm.optimizer import AdamWSettings
+from spiritlm_pl.lm.optimizer import OptimizerSettings
 from spiritlm_pl.lm.schedule import Constant
 from spiritlm_pl.modules.prefer import PreferenceModule
 from spiritlm_pl.preferences.folder import read_manifest, read_pairs, write_manifest
@@ -62,7 +62,7 @@ class Losses(Callback):
 
 
 def make_module(folder: Path, loss=None, **network) -> PreferenceModule:
-    options = {"optimizer": AdamWSettings(lr=1e-2), "schedule": Constant(warmup_steps=0)}
+    options = {"optimizer": OptimizerSettings(lr=1e-2), "schedule": Constant(warmup_steps=0)}
     return PreferenceModule(LanguageModelConfig(checkpoint=str(folder / "lm"), **network), loss, **options)
 
 

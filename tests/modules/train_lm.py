@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from spiritlm_pl.datamodules.interleaved import InterleavedDataModule, StreamConfig
 from spiritlm_pl.lm.build import LanguageModelConfig
-from spiritlm_pl.lm.optimizer import AdamWSettings
+from spiritlm_pl.lm.optimizer import OptimizerSettings
 from spiritlm_pl.lm.schedule import Cosine
 from spiritlm_pl.modules.lm import LanguageModelModule
 
@@ -71,7 +71,7 @@ def main() -> None:
     trainer.fit(
         LanguageModelModule(
             LanguageModelConfig(config=LLAMA),
-            optimizer=AdamWSettings(lr=1e-2),
+            optimizer=OptimizerSettings(lr=1e-2),
             schedule=Cosine(total_steps=20, warmup_steps=3),
         ),
         datamodule=InterleavedDataModule(streams, row_length=64, batch_size=2, num_workers=workers),

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from spiritlm_pl.contracts.batches import TokenBatch
 from spiritlm_pl.lm.build import LanguageModelConfig
-from spiritlm_pl.lm.optimizer import AdamWSettings
+from spiritlm_pl.lm.optimizer import OptimizerSettings
 from spiritlm_pl.lm.schedule import Constant
 from spiritlm_pl.modules.lm import LanguageModelModule
 from spiritlm_pl.modules.strategy import Zero3Strategy
@@ -85,7 +85,9 @@ def main() -> None:
     processes, accumulate, first, last = (int(value) for value in sys.argv[2:6])
     base, checkpoint = sys.argv[6], sys.argv[7] if len(sys.argv) > 7 else None
     lightning.seed_everything(1)
-    module = LanguageModelModule(LanguageModelConfig(checkpoint=base), VOCABULARY, AdamWSettings(lr=1e-2), Constant(3))
+    module = LanguageModelModule(
+        LanguageModelConfig(checkpoint=base), VOCABULARY, OptimizerSettings(lr=1e-2), Constant(3)
+    )
     losses = Losses()
     saves = ModelCheckpoint(
         folder, filename="{step}", every_n_train_steps=2, save_top_k=3, monitor="step", mode="max", save_last="link"

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from spiritlm_pl.contracts.batches import TokenBatch
 from spiritlm_pl.lm.build import LanguageModelConfig
-from spiritlm_pl.lm.optimizer import AdamWSettings
+from spiritlm_pl.lm.optimizer import OptimizerSettings
 from spiritlm_pl.lm.schedule import Constant
 from spiritlm_pl.modules.fsdp2 import FSDP2Strategy
 from spiritlm_pl.modules.lm import LanguageModelModule
@@ -155,7 +155,7 @@ def train(folder: Path, batches: int, config: LanguageModelConfig, **more: Any) 
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(LanguageModelModule(config, VOCABULARY, AdamWSettings(), Constant(1)), datamodule=Data(batches))
+    trainer.fit(LanguageModelModule(config, VOCABULARY, OptimizerSettings(), Constant(1)), datamodule=Data(batches))
     trainer.save_checkpoint(folder / "checkpoint")
 
 

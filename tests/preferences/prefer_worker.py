@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from spiritlm_pl.adapters.settings import LoRA
 from spiritlm_pl.datamodules.preferences import PreferenceDataModule
 from spiritlm_pl.lm.build import LanguageModelConfig
-from spiritlm_pl.lm.optimizer import AdamWSettings
+from spiritlm_pl.lm.optimizer import OptimizerSettings
 from spiritlm_pl.lm.schedule import Constant
 from spiritlm_pl.modules.fsdp2 import FSDP2Strategy
 from spiritlm_pl.modules.prefer import PreferenceModule
@@ -66,7 +66,7 @@ def main() -> None:
     module = PreferenceModule(
         LanguageModelConfig(checkpoint=model),
         DPO(0.5),
-        optimizer=AdamWSettings(lr=1e-2),
+        optimizer=OptimizerSettings(lr=1e-2),
         schedule=Constant(warmup_steps=0),
         adapter=LoRA(rank=4, alpha=8) if adapter == "yes" else None,
     )
