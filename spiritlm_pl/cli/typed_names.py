@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 BETWEEN = re.compile(r", | and | or | \+ ")
-NAMES = rf"\w+(?:(?:{BETWEEN.pattern})\w+)*"
+NAME = r"\w+(?:\.\w+)*"  # of a setting within another, as `optimizer.lr`
+NAMES = rf"{NAME}(?:(?:{BETWEEN.pattern}){NAME})*"
 FIRST = r"(?:\w+ .*? does not fit: )?"
 RULE = re.compile(rf"(?P<before>{FIRST})(?P<names>{NAMES})(?= must )", re.DOTALL)
 
@@ -26,7 +27,7 @@ def spelt(message: str, typed: Mapping[str, str]) -> str:
     found = RULE.match(message)
     if found is None or not all(name in typed for name in BETWEEN.split(found["names"])):
         return message
-    names = re.sub(r"\w+", lambda word: typed.get(word[0], word[0]), found["names"])
+    names = re.sub(NAME, lambda word: typed.get(word[0], word[0]), found["names"])
     return found["before"] + names + message[found.end() :]
 
 
@@ -48,21 +49,50 @@ def settings_spelt(config: Mapping[str, Any]) -> Iterator[None]:
 def settings_of(config: Mapping[str, Any]) -> dict[str, str]:
     """Return how settings are typed, by their names; those that several parts of a configuration have are left out.
 
-    Of a list of callbacks, options reach the last one alone.
+    A setting within another is also known with names of those above it, as `optimizer.muon_lr`; by its own name alone
+    if no part of the configuration has a setting of this name itself. Of a list of callbacks, options reach the last
+    one alone.
 
     Args:
         config: configuration of a trainer's subcommand.
     """
     trainer = config.get("trainer") or {}
-    found = [(name, f"--trainer.{name}") for name in trainer]
-    for part in ("model", "data"):
-        found += [(name, f"--{part}.init_args.{name}") for name in _arguments(config.get(part))]
     callbacks = trainer.get("callbacks") or []
     *others, last = callbacks if isinstance(callbacks, list) and callbacks else [callbacks or {}]
+    own: list[tuple[str, str]] = []
+    within: list[tuple[str, str]] = []
     for callback in others:
         kind = str(callback.get("class_path", "")).rpartition(".")[2]
-        found += [(name, f"{name} of the callback {kind}") for name in _arguments(callback)]
-    found += [(name, f"--trainer.callbacks.init_args.{name}") for name in _arguments(last)]
+        own += [(name, f"{name} of the callback {kind}") for name in _arguments(callback)]
+    for place, settings in (
+        ("trainer", {**trainer, "callbacks": None}),
+        ("model.init_args", _arguments(config.get("model"))),
+        ("data.init_args", _arguments(config.get("data"))),
+        ("trainer.callbacks.init_args", _arguments(last)),
+    ):
+        for path in _paths(settings):
+            typed = f"--{place}.{'.'.join(path)}"
+            own += [(path[0], typed)] if len(path) == 1 else []
+            within += [(name, typed) for name in _names((*place.split("."), *path))]
+    return {**_of_one([pair for pair in within if pair[0] not in dict(own)]), **_of_one(own)}
+
+
+def _paths(settings: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield the names that lead to each setting, at any depth."""
+    for name, value in settings.items():
+        yield (str(name),)
+        if isinstance(value, Mapping):
+            yield from ((str(name), *below) for below in _paths(value))
+
+
+def _names(path: tuple[str, ...]) -> set[str]:
+    """Return the names that a message may have for a setting: its own, with any number of those above it."""
+    plain = tuple(name for name in path if name != "init_args")
+    return {".".join(names[first:]) for names in (path, plain) for first in range(len(names))}
+
+
+def _of_one(found: list[tuple[str, str]]) -> dict[str, str]:
+    """Keep the names that one setting alone has."""
     counts = Counter(name for name, _ in found)
     return {name: typed for name, typed in found if counts[name] == 1}
 

@@ -5,8 +5,12 @@ import pytest
 from spiritlm_pl.cli.typed_names import settings_of, settings_spelt, spelt
 
 OPTIONS = {name: f"--{name.replace('_', '-')}" for name in ("speaker", "test_fraction", "validation_fraction", "text")}
+OPTIMIZER = {"optimizer": {"class_path": "a.Adam", "init_args": {"lr": 1e-3, "groups": {"lr": 1e-4}, "eps": 1e-8}}}
 CONFIG = {
-    "model": {"class_path": "modules.VocoderModule", "init_args": {"network": {}, "seed": 0}},
+    "model": {
+        "class_path": "modules.VocoderModule",
+        "init_args": {"network": {"checkpoint": "a", "seed": 1}, "seed": 0, **OPTIMIZER},
+    },
     "data": {"class_path": "data.UnitWaveformDataModule", "init_args": {"corpora": ["a"], "units": ["b"], "seed": 0}},
     "trainer": {
         "precision": "16",
@@ -47,6 +51,14 @@ def test_a_rule_names_options(message: str, expected: str) -> None:
         ("speaker must be one of bob", "speaker of the callback GenerateSamples must be one of bob"),
         ("folder must be another", "--trainer.callbacks.init_args.folder must be another"),
         ("seed must be at least 0", "seed must be at least 0"),  # of the model or of the data
+        ("network.seed must be at least 0", "--model.init_args.network.seed must be at least 0"),
+        ("checkpoint must be there", "--model.init_args.network.checkpoint must be there"),
+        ("eps must be below 1", "--model.init_args.optimizer.init_args.eps must be below 1"),
+        ("lr must be above 0", "lr must be above 0"),  # of the optimizer or of its groups
+        ("optimizer.lr must be above 0", "--model.init_args.optimizer.init_args.lr must be above 0"),
+        ("trainer.precision must be 32-true", "--trainer.precision must be 32-true"),
+        ("data.units must be there", "--data.init_args.units must be there"),
+        ("model.init_args.network must be new", "--model.init_args.network must be new"),
     ],
 )
 def test_a_rule_names_settings(message: str, expected: str) -> None:
@@ -56,8 +68,9 @@ def test_a_rule_names_settings(message: str, expected: str) -> None:
 
 
 def test_a_configuration_may_lack_parts() -> None:
-    assert settings_of({"model": None, "trainer": {"callbacks": None}}) == {"callbacks": "--trainer.callbacks"}
+    trainer = {"callbacks": "--trainer.callbacks", "trainer.callbacks": "--trainer.callbacks"}
+    assert settings_of({"model": None, "trainer": {"callbacks": None}}) == trainer
     one = {"trainer": {"callbacks": {"class_path": "a.B", "init_args": {"units": "u"}}}}
     assert settings_of(one)["units"] == "--trainer.callbacks.init_args.units"
-    assert settings_of({"trainer": {"callbacks": []}}) == {"callbacks": "--trainer.callbacks"}
+    assert settings_of({"trainer": {"callbacks": []}}) == trainer
     assert "units" not in settings_of({"trainer": {"callbacks": [*[one["trainer"]["callbacks"]] * 2]}})
