@@ -140,5 +140,5 @@ def make_extractor(kind: str, device: str = "cpu", half: bool = False, argument:
 
 
 def computes_in_bfloat16(extractor: F0Extractor) -> bool:
-    """Whether an extractor that was told to compute in bfloat16 does so; its attribute `bfloat16` says where not."""
-    return bool(getattr(extractor, "bfloat16", True))
+    """Whether an extractor that was told to compute in bfloat16 does so; its attribute `in_bfloat16` says where not."""
+    return bool(getattr(extractor, "in_bfloat16", True))

@@ -31,7 +31,7 @@ class FCPE(nn.Module):
             because it fits the cache, and 200 s on other devices.
 
     Attributes:
-        bfloat16: whether it computes in bfloat16, which `use_bfloat16` begins where the device can.
+        in_bfloat16: whether it computes in bfloat16, which `use_bfloat16` begins where the device can.
     """
 
     def __init__(self, threshold: float = 0.05, batch_seconds: float | None = None) -> None:
@@ -44,7 +44,7 @@ class FCPE(nn.Module):
         use_channels_last(self.network)  # twice as fast on a CPU
         pack_pointwise(self.network)  # and again
         self.threshold, self.batch_seconds = threshold, batch_seconds
-        self.bfloat16 = False
+        self.in_bfloat16 = False
         self._inside: Tensor | None = None  # mask of real frames (B, 1, G) while a batch with padding is computed
         assert self.network.model.net.encoder_layers[0].attn is None, "attention would see padding"
         self.stack, self.network.model.input_stack = self.network.model.input_stack, nn.Identity()
@@ -59,7 +59,7 @@ class FCPE(nn.Module):
         """
         if self.network.get_device().type == "cpu" and not (cpu_has_bfloat16() and has_products(torch.bfloat16)):
             return
-        self.bfloat16 = True
+        self.in_bfloat16 = True
         for layer in self.network.model.net.encoder_layers:
             first, *others = layer.conformer.net[2:]  # after the norm, which reads the residual in float32
             for module in (first, *others):
