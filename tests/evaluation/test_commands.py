@@ -1,11 +1,14 @@
 """`spiritlm evaluate` of what is said: reports, tables, pictures and audio; errors before any work."""
 
 import json
+from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from spiritlm_pl.cli.evaluate import COMMANDS
 from spiritlm_pl.cli.main import run
 from spiritlm_pl.runtime.checkpoint import save_network
 from spiritlm_pl.streams import SpeechLayout
@@ -117,3 +120,24 @@ def test_whisper_is_looked_for_before_any_work(tmp_path: Path) -> None:
     folders = [str(tmp_path / name) for name in ("vocoder", "units", "corpus", "out.json")]
     with pytest.raises(ValueError, match="whisper must be a folder with a faster-whisper model, but .* is not there"):
         run(["evaluate", "resynthesis", *folders, f"--whisper={tmp_path / 'missing'}"])
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_reports_that_cannot_be_written_are_refused_before_anything_is_measured(
+    command: Callable[..., None], tmp_path: Path
+) -> None:
+    """Nothing else that is given exists, so that the check must come first."""
+    parameters = signature(command).parameters
+    given = {name: ["nothing"] for name, one in parameters.items() if one.default is one.empty}
+    (tmp_path / "file").touch()
+    for name in ("out", "scores"):
+        if name not in parameters:
+            continue
+        for where, rule in (
+            (str(tmp_path), "local file, but .* is a folder$"),
+            ("s3://mine/report.json", "local file, but .* is an address$"),
+            (str(tmp_path / "file" / "report.json"), "file that can be written, but is .*file is no folder$"),
+        ):
+            files = {"out": str(tmp_path / "report.json"), name: where}
+            with pytest.raises(ValueError, match=f"^{name} must be a {rule}"):
+                command(**given | files)

@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from spiritlm_pl.cli.evaluate.report import EXAMPLES, Split, followed, save_wavs, write_report, write_table
+from spiritlm_pl.cli.evaluate.report import (
+    EXAMPLES,
+    Split,
+    check_reports,
+    followed,
+    save_wavs,
+    write_report,
+    write_table,
+)
 from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.registry import trust_given
 
@@ -65,6 +73,7 @@ def expressivity(
         audio: folder that the first utterances are written to as wav files of 16 kHz; none are written if left out.
         device: device for vocoders, the classifiers of style and speaker, and F0.
     """
+    check_reports(out=out)
     trust_given(f0)
     from spiritlm_pl.evaluation.classifiers import load_classifier
     from spiritlm_pl.evaluation.expressivity import Expressivity, ExpressivityModels
@@ -170,6 +179,7 @@ def prosody(
         speaker: voice of all resyntheses, by name or number; that of the utterance if left out.
         device: device for vocoders and F0.
     """
+    check_reports(out=out)
     trust_given(f0)
     from dataclasses import replace
 

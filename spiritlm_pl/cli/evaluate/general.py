@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from spiritlm_pl.cli.evaluate.report import EXAMPLES, Split, write_report, write_table
+from spiritlm_pl.cli.evaluate.report import EXAMPLES, Split, check_reports, write_report, write_table
 
 
 def units(
@@ -22,6 +22,8 @@ def units(
         utterances: largest number of utterances of each corpus, spread evenly over the split.
     """
     from spiritlm_pl.evaluation.unit_metrics import unit_report, unit_table
+
+    check_reports(out=out)
 
     reports = {
         name: unit_report(folder, corpora, split=split, max_utterances=utterances)
@@ -50,6 +52,8 @@ def codes(units: list[str], out: str, split: Split = "test") -> None:
     """
     from spiritlm_pl.data.unit_corpus import UnitCorpus
     from spiritlm_pl.evaluation.codes import code_report, code_table
+
+    check_reports(out=out)
 
     if not units:
         raise ValueError("units must name at least one tokenised corpus, but is empty instead")
@@ -101,6 +105,8 @@ def choice(
     from spiritlm_pl.evaluation.choice import choice_items, score_choices
     from spiritlm_pl.lm.folder import load_lm
     from spiritlm_pl.runtime.devices import check_device
+
+    check_reports(out=out, scores=scores)
 
     number_format = None if dtype == "stored" else getattr(torch, dtype)
     network, tokenizer, vocabulary = load_lm(lm, check_device(device), number_format)
@@ -162,6 +168,8 @@ def endings(
     from spiritlm_pl.generation import GenerationSettings, SpiritLM
     from spiritlm_pl.lm.folder import load_lm
     from spiritlm_pl.runtime.devices import check_device
+
+    check_reports(out=out)
 
     if audio is not None and corpus is None:
         raise ValueError(f"corpus must be given for audio {audio}, but is missing")

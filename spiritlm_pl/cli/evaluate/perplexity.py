@@ -3,7 +3,7 @@
 import sys
 from typing import Literal
 
-from spiritlm_pl.cli.evaluate.report import write_report, write_table
+from spiritlm_pl.cli.evaluate.report import check_reports, write_report, write_table
 
 
 def perplexity(
@@ -47,6 +47,8 @@ def perplexity(
     from spiritlm_pl.evaluation.perplexity import perplexity_table, text_perplexity
     from spiritlm_pl.evaluation.text_likelihood import load_text_likelihood
     from spiritlm_pl.runtime.devices import check_device
+
+    check_reports(out=out)
 
     if not lms:
         raise ValueError("lms must name at least one language model, but is empty instead")

@@ -1,6 +1,7 @@
 """Output of the evaluation commands: JSON, tables, progress bars and audio."""
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -10,6 +11,7 @@ from rich.progress import track
 
 from spiritlm_pl.corpora.files import plain_name
 from spiritlm_pl.runtime.provenance import atomic_path
+from spiritlm_pl.storage.places import is_url
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +21,27 @@ if TYPE_CHECKING:
 EXAMPLES = 4  # number of utterances of which audio and plots are written
 Split = Literal["train", "validation", "test"]
 Item = TypeVar("Item")
+
+
+def check_reports(**files: str | Path | None) -> None:
+    """Check before anything is measured that files can be written, so that nothing that was measured is lost.
+
+    Args:
+        files: paths by the names of the arguments that give them; None for a file that is not wanted.
+
+    Raises:
+        ValueError: if one is a folder or an address of object storage, or lies where nothing can be written.
+    """
+    for name, file in files.items():
+        if file is None:
+            continue
+        above = next(folder for folder in Path(file).absolute().parents if folder.exists())
+        if is_url(file) or Path(file).is_dir():
+            what = "an address" if is_url(file) else "a folder"
+            raise ValueError(f"{name} must be a local file, but {file} is {what}")
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            what = "cannot be written to" if above.is_dir() else "is no folder"
+            raise ValueError(f"{name} must be a file that can be written, but is {file}, and {above} {what}")
 
 
 def write_report(out: str, values: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from spiritlm_pl.cli.evaluate.report import Split, write_report, write_table
+from spiritlm_pl.cli.evaluate.report import Split, check_reports, write_report, write_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,6 +46,8 @@ def word_similarity(
     from spiritlm_pl.evaluation.word_similarity import word_similarity
     from spiritlm_pl.lm.folder import load_lm
     from spiritlm_pl.runtime.devices import check_device
+
+    check_reports(out=out)
 
     if not lms:
         raise ValueError("lms must name at least one language model, but is empty instead")

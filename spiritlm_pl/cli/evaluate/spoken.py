@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from spiritlm_pl.cli.evaluate.report import EXAMPLES, Split, followed, save_wavs, write_report
+from spiritlm_pl.cli.evaluate.report import EXAMPLES, Split, check_reports, followed, save_wavs, write_report
 from spiritlm_pl.corpora.files import plain_name
 
 
@@ -50,6 +50,8 @@ def resynthesis(
         stored_speech,
         text_of,
     )
+
+    check_reports(out=out)
 
     if whisper is not None:
         check_whisper(whisper)
