@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from spiritlm_pl.runtime.foreign_texts import PARSER_DETAILS
+
 BETWEEN = re.compile(r", | and | or | \+ ")
 NAME = r"\w+(?:\.\w+)*"  # of a setting within another, as `optimizer.lr`
 NAMES = rf"{NAME}(?:(?:{BETWEEN.pattern}){NAME})*"
+REASON = re.compile(r"^(?P<mark> *- )(?P<text>.*)$", re.MULTILINE)
 FIRST = r"(?:\w+ .*? does not fit: )?"
 RULE = re.compile(rf"(?P<before>{FIRST})(?P<names>{NAMES})(?= must )", re.DOTALL)
 
@@ -42,7 +45,11 @@ def settings_spelt(config: Mapping[str, Any]) -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         if len(error.args) == 1 and isinstance(error.args[0], str):
-            error.args = (spelt(error.args[0], settings_of(config)),)
+            typed = settings_of(config)
+            text = error.args[0]
+            if text.startswith(PARSER_DETAILS):  # the parser's list of reasons, one of which is the rule
+                text = REASON.sub(lambda reason: reason["mark"] + spelt(reason["text"], typed), text)
+            error.args = (spelt(text, typed),)
         raise
 
 

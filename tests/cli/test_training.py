@@ -20,7 +20,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import DeviceStatsMonitor, LearningRateMonitor
 from lightning.pytorch.loggers.logger import DummyLogger
 
-from spiritlm_pl.cli.main import run
+from spiritlm_pl.cli.main import run, told
 from spiritlm_pl.cli.strategies import check_strategy
 from spiritlm_pl.cli.training import (
     SpiritCLI,
@@ -109,6 +109,15 @@ def test_a_strategy_that_cannot_run_is_refused(tmp_path: Path, monkeypatch: pyte
     ):
         with pytest.raises(ValueError, match=f"^--trainer.strategy must be {rule}"):
             run(["fit", "--config", "vocoder/quickstart", *words, f"--trainer.strategy={strategy}"])
+
+
+def test_a_setting_within_another_is_named_as_it_is_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", sys.argv[:1])
+    option = "--model.init_args.optimizer.muon_lr"
+    with pytest.raises(ValueError) as caught:
+        run(["fit", "--config", "lm/base_quickstart", "--trainer.logger=false", f"{option}=-1"])
+    assert told(caught.value) == f"{option} must be in [0, inf), but is -1.0 instead"
 
 
 @pytest.mark.parametrize(
