@@ -50,6 +50,12 @@ def test_a_part_of_configurations_is_named_as_any_value() -> None:
         resolve_configs(["fit", "--trainer.strategy=parts/strategy/zero"])
 
 
+def test_a_config_like_none_names_what_there_is_in_one_line() -> None:
+    known = r"\(such as lm/base_quickstart; of hubert, lm, [a-z, ]*vocoder\)"
+    with pytest.raises(FileNotFoundError, match=f"^--config must be a file or one of .* {known}, but is 'nix.yaml' in"):
+        find_config("nix.yaml")
+
+
 def test_configs_are_found_by_name_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     expected = config_folder() / "lm" / "base_7b.yaml"

@@ -29,6 +29,20 @@ class Outer:
     def __init__(self, inner: Inner | None = None, shape: Shape = Shape(), steps: int = 1) -> None: ...  # noqa: B008
 
 
+def test_help_shows_options_of_a_data_class_as_those_beside_it() -> None:
+    def build(shape: Shape = Shape(), width: int = 3) -> None:  # noqa: B008
+        """Do something.
+
+        Args:
+            shape: what is built.
+            width: number of columns.
+        """
+
+    told = " ".join(command_parser(build, "spiritlm do").format_help().split())
+    assert "--width N number of columns (default: 3)" in told
+    assert "--shape.layers N" in told and "(default: 2)" in told and "(type: int" not in told
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
