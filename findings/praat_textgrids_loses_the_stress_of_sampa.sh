@@ -14,7 +14,7 @@ trap 'rm -rf "$folder"' EXIT
 python=${PYTHON:-}
 if [ -z "$python" ]; then # PYTHON=... takes an environment that has all of them
     python3 -m venv "$folder/venv"
-    "$folder/venv/bin/pip" install --quiet praat-textgrids==1.4.0 tgt==1.5 textgrid==1.6.1 pympi-ling==1.71
+    "$folder/venv/bin/pip" install --quiet praat-textgrids==1.4.0 tgt==1.5 textgrid==1.6.1 pympi-ling==1.71 numpy
     python="$folder/venv/bin/python"
 fi
 cd "$folder"
