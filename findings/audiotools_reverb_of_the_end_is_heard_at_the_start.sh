@@ -18,7 +18,9 @@ trap 'rm -rf "$folder"' EXIT
 python=${PYTHON:-}
 if [ -z "$python" ]; then # PYTHON=... takes an environment that has it
     python3 -m venv "$folder/venv"
-    "$folder/venv/bin/pip" install --quiet descript-audiotools==0.7.2 torch==2.14.1 torchaudio==2.11.0
+    # It asks for an old protobuf, so for an old TensorBoard, so for an old NumPy: named here, as pip looks for them for long.
+    old="tensorboard==2.10.1 numpy==1.26.4"
+    "$folder/venv/bin/pip" install --quiet descript-audiotools==0.7.2 torch==2.14.1 torchaudio==2.11.0 $old
     python="$folder/venv/bin/python"
 fi
 cd "$folder"

@@ -1,8 +1,8 @@
 #!/bin/sh
 # mosaicml-streaming 0.13.0: with batches of utterances of different lengths a resumed run loses some or has some twice.
 #
-# Expected: `StreamingDataLoader` "tracks the number of samples seen by the model this rank" for its checkpoints: after `state_dict` and
-#   `load_state_dict` the rest of the epoch comes, every utterance once, whatever `collate_fn` makes of them.
+# Expected: `StreamingDataLoader` "tracks the number of samples seen by the model this rank" for its checkpoints: after
+#   `state_dict` and `load_state_dict` the rest of the epoch comes, every utterance once, whatever `collate_fn` makes of them.
 # Seen: after 3 batches of 8 of 64 utterances: of waveforms that are joined to one tensor, beside their lengths (as variable-length
 #   attention takes them), the state says sample 61, and 37 utterances are never seen in this epoch. With a longer sound per
 #   utterance there is an error about resuming too far. Batches that are lists of samples (dictionaries with 3 entries) and
@@ -30,9 +30,11 @@ from torch.nn.utils.rnn import pad_sequence
 UTTERANCES, BATCH, SEEN = 64, 8, 3
 clean_stale_shared_memory()
 random = np.random.default_rng(0)
-with streaming.MDSWriter(out="corpus", columns={"id": "int", "audio": "ndarray:float32", "text": "str"}) as writer:
+columns = {"id": "int", "audio": "ndarray:float32", "text": "str"}
+with streaming.MDSWriter(out="corpus", columns=columns) as writer:
     for i in range(UTTERANCES):  # of two or three frames, so that the wrong numbers stay within the epoch
-        writer.write({"id": i, "audio": random.standard_normal(random.integers(2, 4)).astype(np.float32), "text": "one"})
+        audio = random.standard_normal(random.integers(2, 4)).astype(np.float32)
+        writer.write({"id": i, "audio": audio, "text": "one"})
 
 
 def waveforms(samples):

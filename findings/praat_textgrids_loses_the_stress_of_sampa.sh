@@ -4,8 +4,9 @@
 # Expected: in a TextGrid a label stands in quotation marks, and one within it is written twice, as Praat's manual says; read, the
 #   labels `"Ins3:t` (an insert) and `In"s3:t` (to insert), in SAMPA or X-SAMPA, are what they were, and so is `say "no"`.
 # Seen: `"Ins3:t` is read as `Ins3:t`: no syllable is stressed. A stress within a label is doubled (`In""s3:t`), and a quotation
-#   at the end of a label loses its end. What was lost is not in the file that `write` makes either. All this holds for the long and the short text format; the binary format is read rightly, so that the
-#   same TextGrid has other labels by how it was saved. tgt and textgrid give all labels as they were.
+#   at the end of a label loses its end. What was lost is not in the file that `write` makes either. All this holds for the
+#   long and the short text format; the binary format is read rightly, so that the same TextGrid has other labels by how it
+#   was saved. tgt and textgrid give all labels as they were.
 # Source: textgrids/__init__.py: `Transcript(grab(data[p + 2]).strip('"'))` and its like: all quotation marks at both ends go, and
 #   doubled ones stay. https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html
 set -e

@@ -1,8 +1,8 @@
 #!/bin/sh
 # webdataset 1.0.2: after the first epoch a cached dataset has every utterance once for each worker, and those of one name once.
 #
-# Expected: `lmdb_cached` "caches its output in an LMDB database": later epochs have the utterances that the first one had, for any
-#   number of workers, as without it. The name of an utterance tells the files of a sample apart within a shard; shards
+# Expected: `lmdb_cached` "caches its output in an LMDB database": later epochs have the utterances that the first one had, for
+#   any number of workers, as without it. The name of an utterance tells the files of a sample apart within a shard; shards
 #   whose utterances are counted from 0 each are valid, and all of them are read.
 # Seen: 1. With 2 workers of a DataLoader the second and all later epochs have each of 20 utterances twice, with 4 workers four
 #   times; lengths, losses and learning rates by steps are those of another dataset, without a word.
