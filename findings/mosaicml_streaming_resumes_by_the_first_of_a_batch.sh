@@ -3,11 +3,11 @@
 #
 # Expected: `StreamingDataLoader` "tracks the number of samples seen by the model this rank" for its checkpoints: after
 #   `state_dict` and `load_state_dict` the rest of the epoch comes, every utterance once, whatever `collate_fn` makes of them.
-# Seen: after 3 batches of 8 of 64 utterances: of waveforms that are joined to one tensor, beside their lengths (as variable-length
-#   attention takes them), the state says sample 61, and 37 utterances are never seen in this epoch. With a longer sound per
-#   utterance there is an error about resuming too far. Batches that are lists of samples (dictionaries with 3 entries) and
-#   padded waveforms of shape (time, batch), as `pad_sequence` makes them, say sample 9, so that 15 utterances are
-#   trained on twice. Only where the first entry has the batch first is the number right (24).
+# Seen: after 3 batches of 8 of 64 utterances: of waveforms that are joined to one tensor, as attention over variable lengths takes
+#   them, the state says sample 61, and 37 utterances are never seen in this epoch (longer ones give an error about resuming
+#   too far). Batches that are lists of samples (dictionaries with 3 entries) and padded waveforms of shape (time, batch), as
+#   `pad_sequence` makes them, say sample 9, so that 15 utterances are trained on twice. Only where the first entry has the
+#   batch first is the number right (24).
 # Source: streaming/base/dataloader.py, `_get_batch_size`: the length of the first entry of a dictionary, of a tensor, or of the
 #   first element of a list.
 set -e
