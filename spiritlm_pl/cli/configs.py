@@ -10,6 +10,7 @@ import yaml
 
 CONFIG_OPTIONS = ("--config", "-c")
 PARTS = "parts/"  # in front of the name of a part of configurations
+OF_PARTS = ("--model", "--data", "--trainer.strategy", "--trainer.logger", "--trainer.callbacks")  # options that take one
 # Earlier name of a shipped configuration -> its present name.
 OLDER_CONFIGS: dict[str, str] = {
     "style/base_judge": "style/base_classifier",
@@ -67,7 +68,7 @@ def find_config(name: str) -> Path:
 
 
 def resolve_configs(arguments: list[str]) -> list[str]:
-    """Replace names of configurations after `--config`, and of their parts as any value, by their files.
+    """Replace names of configurations after `--config`, and of their parts as values of `OF_PARTS`, by their files.
 
     Raises:
         FileNotFoundError: if a configuration or a part does not exist.
@@ -80,15 +81,17 @@ def resolve_configs(arguments: list[str]) -> list[str]:
             resolved[index] = f"{option}={_checked(find_config(value))}"
         elif index > 0 and arguments[index - 1] in CONFIG_OPTIONS:
             resolved[index] = str(_checked(find_config(argument)))
-        elif separator and option.startswith("--") and value.startswith(PARTS):
+        elif separator and option in OF_PARTS and value.startswith(PARTS):
             resolved[index] = f"{option}={_part(value, option)}"
-        elif index > 0 and argument.startswith(PARTS) and arguments[index - 1].startswith("--"):
+        elif index > 0 and arguments[index - 1] in OF_PARTS and argument.startswith(PARTS):
             resolved[index] = str(_part(argument, arguments[index - 1]))
     return resolved
 
 
 def _part(name: str, option: str) -> Path:
-    """Find the file of a shipped part of configurations, such as parts/strategy/zero3."""
+    """Find the file of a part of configurations: the path itself if it exists, else the shipped one of this name."""
+    if Path(name).is_file():
+        return Path(name)
     root = config_folder()
     path = root / f"{name.removesuffix('.yaml')}.yaml"
     if not path.is_file():

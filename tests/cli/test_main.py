@@ -38,11 +38,12 @@ def test_an_unknown_config_names_near_ones(tmp_path: Path) -> None:
     assert "lm/base_7b" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_a_part_of_configurations_is_named_as_any_value() -> None:
+def test_a_part_of_configurations_is_named_as_the_value_of_its_option() -> None:
     zero3 = str(config_folder() / "parts/strategy/zero3.yaml")
     assert resolve_configs(["fit", "--trainer.strategy=parts/strategy/zero3"])[1:] == [f"--trainer.strategy={zero3}"]
     words = ["fit", "--trainer.strategy", "parts/strategy/zero3.yaml", "parts/strategy/zero3"]
     assert resolve_configs(words)[1:] == ["--trainer.strategy", zero3, "parts/strategy/zero3"]
+    assert resolve_configs(["fit", "--data.units=parts/strategy/zero3"])[1:] == ["--data.units=parts/strategy/zero3"]
     rule = (
         r"^--trainer.strategy must be one of the shipped parts \(.*strategy/zero3, .*\), but is 'parts/strategy/zero'"
     )
