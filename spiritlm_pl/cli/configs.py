@@ -10,7 +10,8 @@ import yaml
 
 CONFIG_OPTIONS = ("--config", "-c")
 PARTS = "parts/"  # in front of the name of a part of configurations
-OF_PARTS = ("--model", "--data", "--trainer.strategy", "--trainer.logger", "--trainer.callbacks")  # options that take one
+# Options that take one.
+OF_PARTS = ("--model", "--data", "--trainer.strategy", "--trainer.logger", "--trainer.callbacks")
 # Earlier name of a shipped configuration -> its present name.
 OLDER_CONFIGS: dict[str, str] = {
     "style/base_judge": "style/base_classifier",
