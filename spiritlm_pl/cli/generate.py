@@ -247,7 +247,7 @@ def check_prompt(prompt: "list[Piece]") -> None:
     from spiritlm_pl.generation.types import Speech, Text
 
     if not prompt:
-        raise ValueError("prompt must hold at least one --text or --speech, but is empty instead")
+        raise ValueError("--text, --speech or --prompt must be given at least once, but none is")
     for piece in prompt:
         if isinstance(piece, Text) and not piece.text.strip():
             raise ValueError(f"--text must hold at least one word, but is {piece.text!r} instead")

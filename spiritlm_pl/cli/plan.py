@@ -205,7 +205,11 @@ def _config(model: str) -> PreTrainedConfig:
     if model in PRESETS:
         return AutoConfig.for_model(**PRESETS[model])
     within = Path(model) / "lm"  # of a folder with all models of a speaker
-    return checkpoint_config(str(within) if within.is_dir() else model)
+    try:
+        return checkpoint_config(str(within) if within.is_dir() else model)
+    except ValueError as error:
+        told = str(error).removeprefix("checkpoint")  # which is what it is to others
+        raise ValueError(f"model{told}; besides, {', '.join(PRESETS)} are known") from error
 
 
 def _short(number: float) -> str:

@@ -5,6 +5,7 @@ The exported tokenizer writes speech as `[Speech][Hu3][Hu7]` and gives the same 
 """
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -59,9 +60,11 @@ def export_lm(
         fresh_process: whether to try the exported tokenizer in a process that has loaded nothing of this package.
 
     Raises:
-        ValueError: if `source` is not a language model, its text tokenizer does not fit or gives other ids when
-            `AutoTokenizer` opens the export, or `output` holds other files.
+        ValueError: if `max_shard_size` is no size, `source` is not a language model, its text tokenizer does not fit or
+            gives other ids when `AutoTokenizer` opens the export, or `output` holds other files.
     """
+    if re.fullmatch(r"\d+(\.\d+)?[KMGT]B", max_shard_size) is None:
+        raise ValueError(f"max_shard_size must be a number with KB, MB, GB or TB, but is {max_shard_size!r} instead")
     given = source = Path(source)
     output = Path(output)
     _check_free(output)

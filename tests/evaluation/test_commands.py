@@ -134,10 +134,11 @@ def test_reports_that_cannot_be_written_are_refused_before_anything_is_measured(
         if name not in parameters:
             continue
         for where, rule in (
-            (str(tmp_path), "local file, but .* is a folder$"),
-            ("s3://mine/report.json", "local file, but .* is an address$"),
-            (str(tmp_path / "file" / "report.json"), "file that can be written, but is .*file is no folder$"),
+            (str(tmp_path), "be a local file, but .* is a folder$"),
+            ("s3://mine/report.json", "be a local file, but .* is an address$"),
+            (str(tmp_path / "report.md"), r"not end in .md or .png, as what stands beside it, but is .*\.md$"),
+            (str(tmp_path / "file" / "report.json"), "be a file that can be written, but is .*file is no folder$"),
         ):
             files = {"out": str(tmp_path / "report.json"), name: where}
-            with pytest.raises(ValueError, match=f"^{name} must be a {rule}"):
+            with pytest.raises(ValueError, match=f"^{name} must {rule}"):
                 command(**given | files)

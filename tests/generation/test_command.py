@@ -120,7 +120,7 @@ def test_text_out(generate):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "at least one --text or --speech"),
+        ([], "error: --text, --speech or --prompt must be given at least once, but none is"),
         (["--text", " "], "--text must hold at least one word"),
         (["--speech", "missing.wav"], "missing.wav is not there"),
         (["--text", "cat " * 300], "error: --text must be shorter than the model's context of 128 tokens, but has "),

@@ -182,6 +182,13 @@ def test_shards_types_and_a_checkpoint(tmp_path, text, capsys):
     assert AutoTokenizer.from_pretrained(tmp_path / "out").encode(PROMPT)[0] == vocabulary.speech_marker
 
 
+def test_a_size_that_is_none_is_refused_first(tmp_path):
+    with pytest.raises(
+        ValueError, match="^max_shard_size must be a number with KB, MB, GB or TB, but is '5XB' instead$"
+    ):
+        export_lm(tmp_path / "nothing", tmp_path / "exported", max_shard_size="5XB")
+
+
 def test_an_earlier_export_is_replaced_whole_and_other_folders_are_kept(tmp_path, text, monkeypatch):
     first, second = make_lm(tmp_path / "first", text), make_lm(tmp_path / "second", text, seed=1)
     export_lm(first, tmp_path / "out", max_shard_size="30KB")

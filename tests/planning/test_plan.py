@@ -71,6 +71,7 @@ def test_own_figures_and_corpus(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["--checkpoint-every", "0"], "checkpoint-every must be at least 1, but is 0 instead"),
         (["--corpus.hours", "-1"], "hours must be at least 0, but is -1 instead"),
         (["--figures", "missing.yaml"], "missing.yaml"),
+        (["--model", "./llama-9"], "model must be a folder or a hub name, but is './llama-9'; besides, llama-2-7b"),
         (["--adapter-rank", "0"], "adapter-rank must be at least 1, but is 0 instead"),
         (["--bits", "4"], "bits must be left out without adapter_rank"),
     ],

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from spiritlm_pl.evaluation.tables import Figures
 
+BESIDE = (".md", ".png")  # endings of tables and pictures, which are written beside a report
 EXAMPLES = 4  # number of utterances of which audio and plots are written
 Split = Literal["train", "validation", "test"]
 Item = TypeVar("Item")
@@ -30,7 +31,8 @@ def check_reports(**files: str | Path | None) -> None:
         files: paths by the names of the arguments that give them; None for a file that is not wanted.
 
     Raises:
-        ValueError: if one is a folder or an address of object storage, or lies where nothing can be written.
+        ValueError: if one is a folder or an address of object storage, lies where nothing can be written, or has the
+            ending of a table or a picture, which are written beside it.
     """
     for name, file in files.items():
         if file is None:
@@ -39,6 +41,8 @@ def check_reports(**files: str | Path | None) -> None:
         if is_url(file) or Path(file).is_dir():
             what = "an address" if is_url(file) else "a folder"
             raise ValueError(f"{name} must be a local file, but {file} is {what}")
+        if Path(file).suffix.lower() in BESIDE:
+            raise ValueError(f"{name} must not end in {' or '.join(BESIDE)}, as what stands beside it, but is {file}")
         if not above.is_dir() or not os.access(above, os.W_OK):
             what = "cannot be written to" if above.is_dir() else "is no folder"
             raise ValueError(f"{name} must be a file that can be written, but is {file}, and {above} {what}")
