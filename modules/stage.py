@@ -89,22 +89,32 @@ def schedule_within(module: LightningModule, schedule: Schedule) -> Schedule:
     return filled
 
 
-def catch_up(module: LightningModule) -> None:
-    """Set schedules of the learning rate to the trainer's step, where the checkpoint of a resumed run had none.
+def catch_up(module: LightningModule, had: int) -> None:
+    """Set the schedule of the learning rate to the trainer's step, where the checkpoint of a resumed run had none.
 
     Args:
-        module: module whose trainer has the schedules, which begin at step 0.
+        module: module whose trainer has the schedule, which begins at step 0.
+        had: number of schedules in the checkpoint.
+
+    Raises:
+        ValueError: if the checkpoint has another number of schedules than the configuration, and it is not known at
+            which step each of these would be now.
     """
-    step = module.trainer.global_step
-    for config in module.trainer.lr_scheduler_configs:
-        scheduler = config.scheduler
-        if isinstance(scheduler, LambdaLR):
-            scheduler.last_epoch = step
-            for group, rate, factor in zip(
-                scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
-            ):
-                group["lr"] = rate * factor(step)
-            rank_zero_info(f"the checkpoint has no schedule of the learning rate, which goes on as at step {step}")
+    schedulers: list[Any] = [config.scheduler for config in module.trainer.lr_scheduler_configs]
+    if had == len(schedulers):
+        return
+    if had or len(schedulers) > 1 or not module.automatic_optimization or not isinstance(schedulers[0], LambdaLR):
+        raise ValueError(
+            f"checkpoint must have as many schedules of learning rates as the configuration, {len(schedulers)}, but "
+            f"has {had}: go on with the configuration that it was trained with"
+        )
+    [scheduler], step = schedulers, module.trainer.global_step
+    scheduler.last_epoch = step
+    rates = [rate * factor(step) for rate, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)]
+    for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    scheduler._last_lr = rates
+    rank_zero_info(f"the checkpoint has no schedule of the learning rate, which goes on as at step {step}")
 
 
 class StageModule(LightningModule):
@@ -182,7 +192,7 @@ class FiniteStepsModule(StageModule):
         self.skipped = SkippedSteps(max_nonfinite_steps)
         self._steps_seen = 0  # `global_step` of the trainer when a step was last counted
         self._statistics: RunningStatistics | None = None
-        self._had_no_schedule = False  # in the run of the checkpoint that is resumed
+        self._num_schedules: int | None = None  # of the checkpoint that is resumed
 
     def on_fit_start(self) -> None:
         """Check the weights as all stages do, and the way of clipping gradients.
@@ -198,9 +208,12 @@ class FiniteStepsModule(StageModule):
         """Prepare to count skipped steps, and copy the running statistics that a skipped step restores.
 
         A schedule that the configuration has got since the checkpoint was written goes on at the step of the run.
+
+        Raises:
+            ValueError: if the checkpoint has another number of schedules, and this cannot be done.
         """
-        if self._had_no_schedule:
-            catch_up(self)
+        if self._num_schedules is not None:
+            catch_up(self, self._num_schedules)
         self._steps_seen = self.trainer.global_step
         self._statistics = RunningStatistics(self)
 
@@ -269,4 +282,5 @@ class FiniteStepsModule(StageModule):
         """Take over the counts of skipped steps; older checkpoints without counts have skipped none."""
         super().on_load_checkpoint(checkpoint)
         self.skipped.load_state_dict(checkpoint.get("nonfinite_steps", {"total": 0, "in_a_row": 0}))
-        self._had_no_schedule = checkpoint.get("lr_schedulers") == []
+        schedules = checkpoint.get("lr_schedulers")  # a model without a trainer's state has none
+        self._num_schedules = None if schedules is None else len(schedules)

@@ -56,9 +56,8 @@ def settings_spelt(config: Mapping[str, Any]) -> Iterator[None]:
 def settings_of(config: Mapping[str, Any]) -> dict[str, str]:
     """Return how settings are typed, by their names; those that several parts of a configuration have are left out.
 
-    A setting within another is also known with names of those above it, as `optimizer.muon_lr`; by its own name alone
-    if no part of the configuration has a setting of this name itself. Of a list of callbacks, options reach the last
-    one alone.
+    A setting within another is known with at least one of those above it, as `optimizer.muon_lr`: a message about
+    `checkpoint` alone may mean that of `--ckpt-path`. Of a list of callbacks, options reach the last one alone.
 
     Args:
         config: configuration of a trainer's subcommand.
@@ -81,7 +80,7 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, str]:
             typed = f"--{place}.{'.'.join(path)}"
             own += [(path[0], typed)] if len(path) == 1 else []
             within += [(name, typed) for name in _names((*place.split("."), *path))]
-    return {**_of_one([pair for pair in within if pair[0] not in dict(own)]), **_of_one(own)}
+    return {**_of_one(within), **_of_one(own)}
 
 
 def _paths(settings: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -93,9 +92,9 @@ def _paths(settings: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _names(path: tuple[str, ...]) -> set[str]:
-    """Return the names that a message may have for a setting: its own, with any number of those above it."""
+    """Return the names that a message may have for a setting: its own, with at least one of those above it."""
     plain = tuple(name for name in path if name != "init_args")
-    return {".".join(names[first:]) for names in (path, plain) for first in range(len(names))}
+    return {".".join(names[first:]) for names in (path, plain) for first in range(len(names) - 1)}
 
 
 def _of_one(found: list[tuple[str, str]]) -> dict[str, str]:

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from multiprocessing.process import BaseProcess
 
 from rich.console import Console
@@ -145,13 +146,15 @@ class Runner:
                 room = min(room, self._minutes_until(busy + stage.threads - self.cores, pace))
             elif stage.minutes * pace <= room:
                 # The first one does not wait for the server, which imports for seconds what only later ones need.
-                own = context if self.started else multiprocessing.get_context("spawn")
+                first = not self.started
+                own = multiprocessing.get_context("spawn") if first else context
                 process = own.Process(target=stage.run, args=(self.keys[stage.name],), name=stage.name)
-                with interrupts_held(from_children=True):
+                # Of the server's start, which may wait for its imports, an interrupt leaves nothing, and is not held.
+                with interrupts_held(from_children=True) if first else nullcontext():
                     process.start()
-                self.processes[stage.name] = process
-                self.state[stage.name] = "running"
-                self.started[stage.name] = time.monotonic()
+                    self.processes[stage.name] = process
+                    self.state[stage.name] = "running"
+                    self.started[stage.name] = time.monotonic()
                 if not live.is_started or not console.is_terminal:
                     console.print(f"{stage.title} ...")
 
@@ -183,10 +186,10 @@ class Runner:
             self.processes.pop(name)
             if process.exitcode:
                 self.failed = stage
-                tail = "\n".join(stage.log.read_text(errors="replace", encoding="utf-8").splitlines()[-15:])
-                raise ChildProcessError(
-                    f"stage {name!r} failed (exit {process.exitcode}); the end of {stage.log}:\n{tail}"
-                )
+                written = stage.log.read_text(errors="replace", encoding="utf-8") if stage.log.is_file() else ""
+                tail = "\n".join(written.splitlines()[-15:])
+                told = f"the end of {stage.log}:\n{tail}" if written else "before it wrote a log"
+                raise ChildProcessError(f"stage {name!r} failed (exit {process.exitcode}); {told}")
             self.state[name] = "done"
             self.seconds[name] = time.monotonic() - self.started[name]
             if not console.is_terminal:

@@ -24,6 +24,7 @@ from spiritlm_pl.cli.overwriting import overwriting
 from spiritlm_pl.quickstart.recipe import recipe_of
 from spiritlm_pl.runtime.checksums import CHECKSUMS, listed
 from spiritlm_pl.runtime.devices import num_cores
+from spiritlm_pl.runtime.interrupts import interrupts_kill
 from spiritlm_pl.runtime.parallel import end_with_parent
 from spiritlm_pl.runtime.provenance import atomic_path
 
@@ -122,11 +123,12 @@ class Stage:
         stream = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(stream, 1)
         os.dup2(stream, 2)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # which the process it is forked from never gets
+        with interrupts_kill():  # as no work has begun
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # which the process it comes from never gets
 
-        import torch
+            import torch
 
-        from spiritlm_pl.cli.main import guarded, run
+            from spiritlm_pl.cli.main import guarded, run
 
         torch.set_num_threads(min(self.threads, num_cores()))
         start, recipe = time.monotonic(), recipe_of(self.commands, self.configs)  # as they are for the key

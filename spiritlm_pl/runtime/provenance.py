@@ -46,7 +46,7 @@ def atomic_path(path: Path, synced: bool = True) -> Iterator[Path]:
     Args:
         path: path of the file.
         synced: whether to wait until the disk has it, so that it is whole even after a power failure; that is slow for
-            many small files, and needless for what is checked and made again.
+            many small files, and needless for what is checked before it is used.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)

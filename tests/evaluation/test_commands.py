@@ -136,7 +136,9 @@ def test_reports_that_cannot_be_written_are_refused_before_anything_is_measured(
         for where, rule in (
             (str(tmp_path), "be a local file, but .* is a folder$"),
             ("s3://mine/report.json", "be a local file, but .* is an address$"),
-            (str(tmp_path / "report.md"), r"not end in .md or .png, as what stands beside it, but is .*\.md$"),
+            ("/", "be a local file, but / is a folder$"),
+            (str(tmp_path / "report.md"), r"have an ending such as .json, .*, but is .*\.md$"),
+            (str(tmp_path / "report"), r"have an ending such as .json, .*, but is .*report$"),
             (str(tmp_path / "file" / "report.json"), "be a file that can be written, but is .*file is no folder$"),
         ):
             files = {"out": str(tmp_path / "report.json"), name: where}

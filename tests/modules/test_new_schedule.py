@@ -62,3 +62,11 @@ def test_a_schedule_that_the_checkpoint_had_not_goes_on_at_the_step(
     caplog.clear()
     assert rates(12, cosine, tmp_path, tmp_path / "9.ckpt") == pytest.approx([RATE * cosine(s) for s in range(9, 12)])
     assert "no schedule of" not in caplog.text  # the checkpoint has it now
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_schedule_that_is_not_there_any_more_is_refused(tmp_path: Path) -> None:
+    """Its last rate would stay to the end, without a word."""
+    rates(6, Cosine(total_steps=12, warmup_steps=2), tmp_path)
+    with pytest.raises(ValueError, match=r"^checkpoint must have as many schedules .*, 0, but has 1: go on with the"):
+        rates(9, None, tmp_path, tmp_path / "6.ckpt")

@@ -1,7 +1,10 @@
 """Which stages start beside which, where one waits for cores."""
 
+import os
+import signal
 from collections.abc import Callable
 from io import StringIO
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -94,7 +97,8 @@ def test_vocoders_and_language_models_begin_before_anything_is_measured(begin: B
     runner.state |= dict.fromkeys([one.name for one in runner.stages if one.name not in trained], "kept")
     assert ready and all(runner.state[name] == "kept" for name in ready)
     runner.started["earlier"] = 0.0
-    assert not any(name.startswith("measure") for name in begin(runner))
+    first = begin(runner)
+    assert len(first) == 2 and not any(name.startswith("measure") for name in first)
 
 
 def test_the_first_stage_does_not_wait_for_the_server(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,3 +116,38 @@ def test_the_first_stage_does_not_wait_for_the_server(begin: Begin, monkeypatch:
     monkeypatch.setattr("spiritlm_pl.quickstart.runner.multiprocessing.get_context", {"spawn": Own()}.__getitem__)
     assert begin(Runner([stage("first", 3), stage("second", 2)], cores=2)) == ["second"]
     assert asked == ["first"]
+
+
+def test_an_interrupt_while_the_first_stage_starts_leaves_it_to_be_ended(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Own:
+        def Process(self, **given: object) -> Any:  # noqa: N802  as in multiprocessing
+            return self
+
+        def start(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("spiritlm_pl.quickstart.runner.multiprocessing.get_context", {"spawn": Own()}.__getitem__)
+    runner = Runner([stage("first", 3)], cores=2)
+    with pytest.raises(KeyboardInterrupt):
+        begin(runner)
+    assert [*runner.processes] == ["first"] and runner.state["first"] == "running"
+
+
+def test_a_stage_that_was_killed_before_it_wrote_a_log_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    class Killed:
+        exitcode = -9
+
+        def is_alive(self) -> bool:
+            return False
+
+    runner, console = Runner([stage("first", 3)], cores=2), Console(file=StringIO())
+    running(runner, "first")
+    runner.processes["first"] = cast(Any, Killed())
+    with pytest.raises(ChildProcessError, match=r"^stage 'first' failed \(exit -9\); before it wrote a log$"):
+        runner._collect(console, Live(console=console))

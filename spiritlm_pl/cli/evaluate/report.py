@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from spiritlm_pl.evaluation.tables import Figures
 
-BESIDE = (".md", ".png")  # endings of tables and pictures, which are written beside a report
+BESIDE = (".md", ".png", "")  # endings of tables, pictures and their folder, which are written beside a report
 EXAMPLES = 4  # number of utterances of which audio and plots are written
 Split = Literal["train", "validation", "test"]
 Item = TypeVar("Item")
@@ -31,21 +31,24 @@ def check_reports(**files: str | Path | None) -> None:
         files: paths by the names of the arguments that give them; None for a file that is not wanted.
 
     Raises:
-        ValueError: if one is a folder or an address of object storage, lies where nothing can be written, or has the
-            ending of a table or a picture, which are written beside it.
+        ValueError: if one is a folder or an address of object storage, lies where nothing can be written, has no ending
+            or that of a table or a picture, which are written beside it, or is given twice.
     """
-    for name, file in files.items():
-        if file is None:
-            continue
-        above = next(folder for folder in Path(file).absolute().parents if folder.exists())
-        if is_url(file) or Path(file).is_dir():
-            what = "an address" if is_url(file) else "a folder"
-            raise ValueError(f"{name} must be a local file, but {file} is {what}")
-        if Path(file).suffix.lower() in BESIDE:
-            raise ValueError(f"{name} must not end in {' or '.join(BESIDE)}, as what stands beside it, but is {file}")
+    given = {name: Path(file) for name, file in files.items() if file is not None}
+    for name, path in given.items():
+        if is_url(files[name]) or path.is_dir():
+            what = "an address" if is_url(files[name]) else "a folder"
+            raise ValueError(f"{name} must be a local file, but {files[name]} is {what}")
+        if path.suffix.lower() in BESIDE:
+            raise ValueError(
+                f"{name} must have an ending such as .json, and none of what stands beside it, but is {files[name]}"
+            )
+        above = next(folder for folder in path.absolute().parents if folder.exists())
         if not above.is_dir() or not os.access(above, os.W_OK):
             what = "cannot be written to" if above.is_dir() else "is no folder"
-            raise ValueError(f"{name} must be a file that can be written, but is {file}, and {above} {what}")
+            raise ValueError(f"{name} must be a file that can be written, but is {files[name]}, and {above} {what}")
+    if len({path.absolute() for path in given.values()}) < len(given):
+        raise ValueError(f"{' and '.join(given)} must be different files, but are one")
 
 
 def write_report(out: str, values: dict[str, Any]) -> None:
