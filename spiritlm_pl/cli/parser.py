@@ -193,8 +193,14 @@ def run_command(function: Callable[..., None], parser: CommandParser, words: Seq
 
 
 def _alone(function: Callable[..., None], values: Mapping[str, Any]) -> AbstractContextManager[object]:
-    """Return a context in which no other command writes to the folder that this one writes to."""
+    """Return a context in which no other command writes to the folder that this one writes to.
+
+    Raises:
+        ValueError: if there is a file in its place, which a command would find when its work is done.
+    """
     name, new = getattr(function, WRITES, (None, False))
+    if name is not None and Path(values[name]).is_file():
+        raise ValueError(f"{name} must be a folder, but {values[name]} is a file")
     return nullcontext() if name is None else only_writer(values[name], name, new=new)
 
 

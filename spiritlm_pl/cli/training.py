@@ -44,11 +44,11 @@ from spiritlm_pl.runtime.launch import is_first_of_machine
 
 CHECKPOINTS = "checkpoints"
 NOT_FOR_USERS: dict[str, type[Warning]] = {OWN_CODE: FutureWarning, AFTER_STEP: UserWarning}  # beginnings of warnings
-LIMITS = {  # subcommand -> limit of its batches
-    "fit": "limit_train_batches",
-    "validate": "limit_val_batches",
-    "test": "limit_test_batches",
-    "predict": "limit_predict_batches",
+LIMITS = {  # subcommand -> limits of its batches
+    "fit": ("limit_train_batches", "max_steps", "max_epochs"),
+    "validate": ("limit_val_batches",),
+    "test": ("limit_test_batches",),
+    "predict": ("limit_predict_batches",),
 }
 SIGNAL_CHECKPOINTS = "hpc_ckpt_*.ckpt"  # those that Lightning saves on a signal of SLURM, in its default_root_dir
 HELP: dict[str, tuple[str, tuple[str, ...]]] = {  # subcommand -> description and examples in its help
@@ -292,11 +292,11 @@ def check_limit(subcommand: str, trainer: Trainer) -> None:
         trainer: the trainer, with its limits.
 
     Raises:
-        ValueError: if the limit of the command's batches is 0.
+        ValueError: if a limit of the command's batches is 0.
     """
-    name = LIMITS[subcommand]
-    if getattr(trainer, name) == 0:
-        raise ValueError(f"--trainer.{name} must be above 0, as `{subcommand}` would do nothing, but is 0 instead")
+    for name in LIMITS[subcommand]:
+        if getattr(trainer, name) == 0:
+            raise ValueError(f"--trainer.{name} must be above 0, as `{subcommand}` would do nothing, but is 0 instead")
 
 
 def own_checkpoints_since(root: Path) -> float:

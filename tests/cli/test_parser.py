@@ -396,9 +396,3 @@ def test_a_function_is_called_by_the_names_of_its_parameters(program: str) -> No
     example = next(line for line in (parser.epilog or "").splitlines() if line.strip().startswith(program))
     run_command(called, parser, shlex.split(example.split(">")[0])[len(program.split()) :])
     assert set(given) <= set(signature(target).parameters)
-
-
-def test_a_list_that_is_given_in_two_options_is_refused() -> None:
-    words = ["build-blocks", "units", "tokenizer", "out"]
-    with pytest.raises(ArgumentError, match=r"--text must be given once, but is given twice: write '\[a, b\]'"):
-        run([*words, "--text", "a.txt", "--text=b.txt"])

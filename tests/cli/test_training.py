@@ -121,7 +121,15 @@ def test_a_setting_within_another_is_named_as_it_is_typed(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize(
-    ("subcommand", "limit"), [("fit", "train"), ("validate", "val"), ("test", "test"), ("predict", "predict")]
+    ("subcommand", "limit"),
+    [
+        ("fit", "limit_train_batches"),
+        ("fit", "max_steps"),
+        ("fit", "max_epochs"),
+        ("validate", "limit_val_batches"),
+        ("test", "limit_test_batches"),
+        ("predict", "limit_predict_batches"),
+    ],
 )
 def test_a_command_without_batches_is_refused(
     subcommand: str, limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -129,7 +137,7 @@ def test_a_command_without_batches_is_refused(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", sys.argv[:1])
     config = "tokenize/quickstart_mfcc" if subcommand == "predict" else "pitch/quickstart"
-    option = f"--trainer.limit_{limit}_batches"
+    option = f"--trainer.{limit}"
     with pytest.raises(ValueError, match=f"^{option} must be above 0, as `{subcommand}` would do nothing, but is 0"):
         run([subcommand, "--config", config, f"{option}=0", "--trainer.logger=false", "--trainer.accelerator=cpu"])
     assert not any(tmp_path.iterdir())
