@@ -13,6 +13,7 @@ from typing import Any
 from spiritlm_pl.runtime.foreign_texts import PARSER_DETAILS
 
 BETWEEN = re.compile(r", | and | or | \+ ")
+OF_MANY = ("checkpoint", "config", "dtype")  # such as the checkpoint of `--ckpt-path`
 NAME = r"\w+(?:\.\w+)*"  # of a setting within another, as `optimizer.lr`
 NAMES = rf"{NAME}(?:(?:{BETWEEN.pattern}){NAME})*"
 REASON = re.compile(r"^(?P<mark> *- )(?P<text>.*)$", re.MULTILINE)
@@ -56,8 +57,9 @@ def settings_spelt(config: Mapping[str, Any]) -> Iterator[None]:
 def settings_of(config: Mapping[str, Any]) -> dict[str, str]:
     """Return how settings are typed, by their names; those that several parts of a configuration have are left out.
 
-    A setting within another is known with at least one of those above it, as `optimizer.muon_lr`: a message about
-    `checkpoint` alone may mean that of `--ckpt-path`. Of a list of callbacks, options reach the last one alone.
+    A setting within another is known with any number of those above it, as `optimizer.muon_lr`; by its own name alone
+    if no part of the configuration has a setting of this name itself, and it is none that messages have for other
+    things (`OF_MANY`). Of a list of callbacks, options reach the last one alone.
 
     Args:
         config: configuration of a trainer's subcommand.
@@ -80,7 +82,8 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, str]:
             typed = f"--{place}.{'.'.join(path)}"
             own += [(path[0], typed)] if len(path) == 1 else []
             within += [(name, typed) for name in _names((*place.split("."), *path))]
-    return {**_of_one(within), **_of_one(own)}
+    alone = {*OF_MANY, *dict(own)}
+    return {**_of_one([pair for pair in within if pair[0] not in alone]), **_of_one(own)}
 
 
 def _paths(settings: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -92,9 +95,9 @@ def _paths(settings: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _names(path: tuple[str, ...]) -> set[str]:
-    """Return the names that a message may have for a setting: its own, with at least one of those above it."""
+    """Return the names that a message may have for a setting: its own, with any number of those above it."""
     plain = tuple(name for name in path if name != "init_args")
-    return {".".join(names[first:]) for names in (path, plain) for first in range(len(names) - 1)}
+    return {".".join(names[first:]) for names in (path, plain) for first in range(len(names))}
 
 
 def _of_one(found: list[tuple[str, str]]) -> dict[str, str]:

@@ -54,8 +54,8 @@ def test_a_rule_names_options(message: str, expected: str) -> None:
         ("network.seed must be at least 0", "--model.init_args.network.seed must be at least 0"),
         ("checkpoint must be whole", "checkpoint must be whole"),  # perhaps that of --ckpt-path
         ("network.checkpoint must be there", "--model.init_args.network.checkpoint must be there"),
-        ("eps must be below 1", "eps must be below 1"),  # one word within another is too little to tell
-        ("optimizer.eps must be below 1", "--model.init_args.optimizer.init_args.eps must be below 1"),
+        ("eps must be below 1", "--model.init_args.optimizer.init_args.eps must be below 1"),
+        ("lr must be above 0", "lr must be above 0"),  # of the optimizer or of its groups
         ("optimizer.lr must be above 0", "--model.init_args.optimizer.init_args.lr must be above 0"),
         ("trainer.precision must be 32-true", "--trainer.precision must be 32-true"),
         ("data.units must be there", "--data.init_args.units must be there"),

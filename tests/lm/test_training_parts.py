@@ -192,7 +192,7 @@ def test_plan_prints_a_table(capsys):
     assert "6.74 G parameters" in printed and "8 GPUs of 80 GB" in printed and "21k A100 hours" in printed
     with pytest.raises(ValueError, match="gpus must be at least 1, but is 0"):
         plan(gpus=[0])
-    with pytest.raises(ValueError, match="checkpoint must be a folder or a hub name"):
+    with pytest.raises(ValueError, match="model must be a folder or a hub name, .*llama-2-7b"):
         plan(model="no/such/model/at/all")
 
 
