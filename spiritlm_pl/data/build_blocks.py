@@ -82,8 +82,9 @@ def build_blocks(
     local_place(out, "out")
     corpora = _corpora(units, splits)
     if num_workers(num_jobs, ALL_ARE_WORTH_IT) > 1:
-        # Workers find what they need: pyarrow imports pandas when it converts something, if it is there.
-        start_server(__name__, "pandas", *modules_of(text_tokenizer))
+        # Workers find what they need: pyarrow imports its data sets when it reads Parquet, and pandas, if it is there,
+        # when it converts something.
+        start_server(__name__, "pyarrow.dataset", "pyarrow.pandas_compat", "pandas", *modules_of(text_tokenizer))
     tokenizer = TextTokenizer.load(text_tokenizer)
     layout = common_layout([corpus for members in corpora.values() for corpus in members])
     vocabulary = block_vocabulary(
@@ -142,7 +143,7 @@ def build_blocks(
                 work.folder / stream.name, stream.kind, vocabulary, chain.from_iterable(own), common | stream.sources
             )
         check()
-        work.finish()  # from here on, what is left after a kill is not taken for work to go on with
+        work.finish(num_jobs)  # from here on, what is left after a kill is not taken for work to go on with
         with interrupts_held():  # so that all splits have one vocabulary
             replace_streams(Path(out), work.folder, splits)
             write_note(out, "build_blocks", units)

@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +19,7 @@ from uuid import uuid4
 
 from spiritlm_pl.runtime.claims import DEAD_AFTER, OtherLaunches, WrittenByAnother, only_writer
 from spiritlm_pl.runtime.launch import launch_id, rank_and_size
-from spiritlm_pl.runtime.parallel import parallel_map
+from spiritlm_pl.runtime.parallel import num_workers, parallel_map
 from spiritlm_pl.runtime.provenance import atomic_path
 
 Part = TypeVar("Part")
@@ -125,9 +126,17 @@ class Workplace:
                 shutil.rmtree(self.folder, ignore_errors=True)
             raise
 
-    def finish(self) -> None:
-        """Remove all that a later process would go on with."""
+    def finish(self, num_jobs: int | None = 1) -> None:
+        """Remove all that a later process would go on with.
+
+        Args:
+            num_jobs: number of threads that do so, since a file system takes its time for large files; None for one per
+                core.
+        """
         (self.folder / IDENTITY_FILE).unlink()
+        with ThreadPoolExecutor(num_workers(num_jobs, ALL_ARE_WORTH_IT)) as threads:
+            for _ in threads.map(Path.unlink, list(self.records.iterdir())):
+                pass
         shutil.rmtree(self.records)
 
     def remove(self) -> None:
