@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from spiritlm_pl.runtime.foreign_models import WRONG_VALUES
+from spiritlm_pl.runtime.grouped_convolutions import avoid_wrong_convolutions
 from spiritlm_pl.tokenizers.packed_encoder import packed_encoder
 
 SAMPLE_RATE = 16_000  # sample rate in Hz of all these networks
@@ -135,6 +136,7 @@ class TransformersEncoder(ForeignEncoder):
             check_layer(layer, count)
         self.config = replace(config, layer=layer)
         self.network = AutoModel.from_config(described)
+        avoid_wrong_convolutions(self.network)
 
     def scaled(self, waveforms: Tensor) -> Tensor:
         """Standardise waveforms (B, S) if the network was trained so."""
@@ -182,6 +184,7 @@ class TorchaudioEncoder(ForeignEncoder):
         super().__init__(int(config.model["encoder_embed_dim"]), [(kernel, stride) for _, kernel, stride in layers])
         self.config = config
         self.network = wav2vec2_model(**config.model)
+        avoid_wrong_convolutions(self.network)
 
     def scaled(self, waveforms: Tensor) -> Tensor:
         """Apply layer norm to waveforms (B, S) if the network was trained so."""

@@ -19,6 +19,7 @@ from torchaudio.models import Wav2Vec2Model, wav2vec2_model
 
 from spiritlm_pl.contracts.batches import within
 from spiritlm_pl.runtime.checkpoint import load_network
+from spiritlm_pl.runtime.grouped_convolutions import avoid_wrong_convolutions
 from spiritlm_pl.runtime.limits import check_layers
 from spiritlm_pl.runtime.onednn_linear import use_onednn
 from spiritlm_pl.tokenizers.features import normalize_frames, smooth_frames
@@ -157,6 +158,7 @@ def build_encoder(config: HubertConfig) -> Wav2Vec2Model:
     if mel:
         encoder.feature_extractor = MelFrontend(config.sample_rate, config.hop_length, config.channels)
     use_onednn(encoder)
+    avoid_wrong_convolutions(encoder)
     return encoder
 
 

@@ -53,7 +53,7 @@ def test_peft_opens_it_and_gives_what_was_trained(base: Path, vocabulary: Vocabu
     plain = AutoModelForCausalLM.from_pretrained(base)
     assert (logits(plain, tokens) - expected).abs().max() > 0.1
     opened = PeftModel.from_pretrained(plain, adapter)
-    assert_close(logits(opened, tokens), expected, rtol=0, atol=1e-6)
+    assert_close(logits(opened, tokens), expected, rtol=0, atol=1e-5)
     assert opened.peft_config["default"].base_model_name_or_path == str(base)
 
 

@@ -116,7 +116,15 @@ def failing(folder: Path) -> Path:
 
 
 def test_an_error_of_another_job_that_cannot_be_told_apart_does_not_end_one_that_has_begun(tmp_path: Path) -> None:
-    assert job(tmp_path, 3, [4, 2], during=lambda rank: failing(tmp_path) and None) == ["done"] * 3
+    all_begun, begun = threading.Barrier(3), set[int]()
+
+    def during(rank: int) -> None:
+        if rank not in begun:  # one that is still about to begin would hear the error
+            begun.add(rank)
+            all_begun.wait(20)
+        failing(tmp_path)
+
+    assert job(tmp_path, 3, [4, 2], during=during) == ["done"] * 3
 
 
 def test_an_error_of_another_launch_is_not_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
