@@ -1,9 +1,9 @@
 """Convolutions in groups that a processor computes wrongly in bfloat16 are computed in float32.
 
 oneDNN 3.12, in torch 2.14, gives wrong numbers without a word on processors with AMX (Intel's since Sapphire Rapids):
-in bfloat16, forwards, where a group has an even number of channels below 16 and a kernel of a multiple of 16 taps, and for
-some kernels of 8 (`findings/torch_convolves_few_channels_wrongly_on_amx.sh`). The positions of a small wav2vec 2.0 are
-such a convolution; those of the published sizes, with 48 or 64 channels a group, are right. What is right on this
+in bfloat16, forwards, where a group has an even number of channels below 16 and a kernel of a multiple of 16 taps, and
+for some kernels of 8 (`findings/torch_convolves_few_channels_wrongly_on_amx.sh`). The positions of a small wav2vec 2.0
+are such a convolution; those of the published sizes, with 48 or 64 channels a group, are right. What is right on this
 processor is tried, and not looked up, so that other faults are met as well.
 
 Shapes: B batch, C channels, T time.
