@@ -1,12 +1,16 @@
 """Look-up of configurations by name, such as `lm/base_7b`, which works from any folder."""
 
 import warnings
+from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from spiritlm_pl.runtime.found import found_at
 
 CONFIG_OPTIONS = ("--config", "-c")
 PARTS = "parts/"  # in front of the name of a part of configurations
@@ -87,6 +91,22 @@ def resolve_configs(arguments: list[str]) -> list[str]:
         elif index > 0 and arguments[index - 1] in OF_PARTS and argument.startswith(PARTS):
             resolved[index] = str(_part(argument, arguments[index - 1]))
     return resolved
+
+
+def check_configs(words: Sequence[str]) -> None:
+    """Check the files that a command line names after `--config`, for a command that has no shipped ones.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if a file is not YAML, or holds no settings.
+    """
+    for before, word in pairwise(["", *words]):
+        option, separator, value = word.partition("=")
+        if before == "--config" or (separator and option == "--config"):
+            path = Path(word if before == "--config" else value)
+            if not path.is_file():
+                raise FileNotFoundError(f"--config must be a YAML file, but {found_at(path)}")
+            _checked(path)
 
 
 def _part(name: str, option: str) -> Path:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import yaml
 from jsonargparse import ArgumentParser
 
+from spiritlm_pl.cli.configs import check_configs
 from spiritlm_pl.cli.help import HelpFormatter, list_element, shown_name, types_of
 from spiritlm_pl.cli.nested_options import item_advice, nested_advice
 from spiritlm_pl.cli.typed_names import spelt
@@ -176,6 +177,7 @@ def run_command(function: Callable[..., None], parser: CommandParser, words: Seq
         ArgumentError: if the command has no such option, or an option does not take the given value.
     """
     _check_once(parser, words)
+    check_configs(words)
     values = parser.instantiate(parsed(parser, parser, words)).as_dict()  # vars() would mark names such as "items"
     values.pop("config", None)
     if values.get("num_jobs") is not None and values["num_jobs"] < 1:  # before a command reads or fetches anything

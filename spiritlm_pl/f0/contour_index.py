@@ -156,7 +156,7 @@ def _build(folder: Path, paths: list[Path], writer: IndexWriter) -> None:
     bounds = [0]
     for path in paths:
         try:
-            table = pq.read_table(checked(path, known), columns=["id", "voiced"])
+            table = pq.read_table(checked(path, known), columns=["id", "voiced"], use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise readable(path, error) from error
         names.append(table["id"].to_pylist())

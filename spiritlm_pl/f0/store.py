@@ -293,7 +293,7 @@ def _read(folder: Path, split: str) -> Iterator[tuple[str, StoredContour]]:
     known = listed(folder)
     for path in sorted(folder.glob(f"{split}-*.parquet")):
         try:
-            table = pq.read_table(checked(path, known)).combine_chunks()
+            table = pq.read_table(checked(path, known), use_threads=False).combine_chunks()
         except (OSError, pa.ArrowException) as error:
             raise readable(path, error) from error
         for row in range(table.num_rows):

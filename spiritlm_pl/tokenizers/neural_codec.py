@@ -145,20 +145,17 @@ class NeuralCodec(nn.Module):
         Raises:
             ValueError: if there is no such codec, or it cannot be used as asked.
         """
+        asked = NeuralCodecConfig(num_codebooks=num_codebooks, semantic=semantic)  # checked before anything is fetched
+        place = check_device(device)
         codec = _pretrained(source, class_path)
         if getattr(codec.config, "audio_channels", 1) != 1:
             raise ValueError(f"codec must be of one channel, but {source} has {codec.config.audio_channels} instead")
         _check_codes_alone(codec, source)
-        codec = codec.to(check_device(device)).eval()
+        codec = codec.to(place).eval()
         values = codec.config.to_dict()
         for name in ("_name_or_path", "transformers_version"):  # codes do not depend on them
             values.pop(name, None)
-        config = NeuralCodecConfig(
-            codec=values,
-            class_path=path_of(type(codec)) if class_path else "",
-            num_codebooks=num_codebooks,
-            semantic=semantic,
-        )
+        config = replace(asked, codec=values, class_path=path_of(type(codec)) if class_path else "")
         found = cls(config, codec).eval()
         generator = torch.Generator().manual_seed(0)
         noise = 0.1 * torch.randn(2, found.sample_rate, generator=generator).to(codec.device)

@@ -244,6 +244,23 @@ def test_a_key_of_a_configuration_is_told_with_the_nearest_option(tmp_path: Path
         values("c", "--config", str(config))
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "--config must be a YAML file, but .*own.yaml is not there$"),
+        ("rows: [", "--config must be YAML, but .*own.yaml is not: "),
+        ("- rows", "--config must hold settings by their names, but .*own.yaml holds a list$"),
+    ],
+)
+@pytest.mark.parametrize("spelling", ["--config {}", "--config={}"])
+def test_a_configuration_that_is_none_is_told(content: str | None, message: str, spelling: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        run(["plan", *spelling.format(path).split()])
+
+
 def test_all_that_is_missing_is_named() -> None:
     def build(a: str, b: str, c: str, d: int = 1) -> None:
         """Do something."""

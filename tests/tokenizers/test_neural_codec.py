@@ -231,3 +231,11 @@ def test_import_leaves_a_note_and_replaces_nothing(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="OUT must be a new folder, but .* holds "):
             run(["import-codec", source, out, "--num-codebooks=1"])
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"num_codebooks": 0}, "num_codebooks must"), ({"device": "cuda:99"}, "device must")]
+)
+def test_wrong_arguments_are_told_before_the_codec_is_read(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        NeuralCodec.load_pretrained("nobody/nothing", **options)  # type: ignore[arg-type]
