@@ -117,6 +117,9 @@ class RecordRun(SaveConfigCallback):
         config: dict[str, Any] = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         return config
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write nothing yet: the module and the other callbacks may refuse the configuration in their own set-up."""
+
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the configuration to a file; only rank zero calls this."""
         with atomic_path(config_file(trainer)) as path:
@@ -147,10 +150,14 @@ class RecordRun(SaveConfigCallback):
         self._open_run(trainer, pl_module)
 
     def _open_run(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        logger = mlflow_logger(trainer)
-        if self._opened or logger is None or not trainer.is_global_zero:
+        """Write the configuration to a file and to MLflow, once a command."""
+        if self._opened or not trainer.is_global_zero:
             return
         self._opened = True
+        self.save_config(trainer, pl_module, "")
+        logger = mlflow_logger(trainer)
+        if logger is None:
+            return
         stage, command = stage_name(pl_module), str(trainer.state.fn.value if trainer.state.fn else "")
         logger.name_stage(stage, Path(trainer.default_root_dir).name)
         run_id = continued_run(trainer)

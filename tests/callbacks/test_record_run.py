@@ -171,6 +171,16 @@ def test_without_a_tracker_the_configuration_is_kept_as_a_file(here):
     assert not Path("mlruns").exists()
 
 
+def test_a_configuration_that_the_module_refuses_is_not_recorded(here, monkeypatch):
+    def refuse(module, stage):
+        raise ValueError("rate must be null with an adapter")
+
+    monkeypatch.setattr(Exported, "setup", refuse)
+    with pytest.raises(ValueError, match="with an adapter"):
+        fit("--trainer.max_steps=1")
+    assert not Path("run/config.yaml").exists()
+
+
 def test_an_exported_network_names_its_run(here):
     logger = MLflowLogger("exports")
     trainer = Trainer(
