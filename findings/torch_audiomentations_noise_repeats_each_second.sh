@@ -6,8 +6,7 @@
 # Seen: the noise repeats each second, to the last bit: taking the difference of samples a second apart removes it wholly, at
 #   any SNR. A model that is trained to denoise or to be robust with utterances of more than a second can learn that. Above
 #   500 Hz pink noise falls by 5 to 6 dB with each octave, brown by 10 to 12, blue and violet rise as fast; below, the
-#   slope fades. By default `f_decay` is drawn from -2 to 2, which so means -4 to 4 where
-#   speech is.
+#   slope fades. By default `f_decay` is drawn from -2 to 2, which so means nearly -4 to 4 above 1 kHz.
 # Why: one second of white noise is shaped and copied. It is shaped in amplitude, in which the exponent is half of that in
 #   power, and by a ramp from 1 to the root of half the sample rate, linear in frequency, instead of frequency or its root.
 # Source: torch_audiomentations/augmentations/colored_noise.py, `_gen_noise` and the docstring of `AddColoredNoise`
