@@ -1,14 +1,17 @@
 #!/bin/sh
 # datasets 5.2.0: of an array of integer samples, `Audio` makes a square wave at full scale.
 #
-# Expected: `{"array": ..., "sampling_rate": ...}` is the sound of the array: 16-bit samples, as `scipy.io.wavfile.read`, `wave` and
-#   `soundfile.read(..., dtype="int16")` give them, are scaled as everywhere; or an error tells that floating point is needed.
-# Seen: a tone with a peak of 0.5 has one of 1 and a mean power 8 times its own; what was positive is 1, what was negative is
-#   -1. Of samples of 32 bits likewise, of 8 bits (unsigned) a constant remains. It is stored so in the Arrow or Parquet file: what
-#   a corpus is built of is lost. Quiet rooms become noise at full scale. Nothing tells, neither here nor in torchcodec.
+# Expected: `{"array": ..., "sampling_rate": ...}` is the sound of the array: 16-bit samples, as
+#   `scipy.io.wavfile.read`, `wave` and `soundfile.read(..., dtype="int16")` give them, are scaled to [-1, 1], as
+#   soundfile does it; or an error tells that floating point is needed.
+# Seen: a tone with a peak of 0.5 has one of 1 and a mean power 8 times its own; what was positive is 1, what was
+#   negative is -1. Of samples of 32 bits likewise, of 8 bits (unsigned) a constant remains. It is stored so in the
+#   Arrow or Parquet file: what a corpus is built of is lost. Quiet rooms become noise at full scale. Nothing tells,
+#   neither here nor in torchcodec.
 # Why: the array is cast to float32, not scaled, and the encoder clips to [-1, 1]. Before, soundfile looked at the type.
-# Source: datasets/features/audio.py, `Audio.encode_example`: `AudioEncoder(torch.from_numpy(value["array"].astype(np.float32)),
-#   ...)`, since https://github.com/huggingface/datasets/pull/7761; that the encoder clips without a word:
+# Source: datasets/features/audio.py, `Audio.encode_example`:
+#   `AudioEncoder(torch.from_numpy(value["array"].astype(np.float32)), ...)`, since
+#   https://github.com/huggingface/datasets/pull/7761; that the encoder clips without a word:
 #   https://github.com/meta-pytorch/torchcodec/issues/1576
 set -e
 folder=$(mktemp -d)

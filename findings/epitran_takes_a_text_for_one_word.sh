@@ -1,15 +1,16 @@
 #!/bin/sh
-# epitran 1.35.3: words within a text, or before a full stop, are pronounced otherwise than alone, as if the text were one word.
+# epitran 1.35.3: words within a text, or before a full stop, are pronounced otherwise than alone, as if the text were
+#   one word.
 #
-# Expected: `transliterate(text)` converts "text (in Unicode-encoded orthography of the language ...) to IPA", spaces and punctuation
-#   are kept; each word is what it is by itself, as no rule of these languages' files is about another word.
-# Seen: in German "und", "Lied" and "König" end in d, d and ɡ within a sentence and in t, t and ç alone; of "Straße" the [ʃt] is
-#   lost, and "Lied." before its full stop ends in d again. Most Hindi words keep the final vowel that they have only in
-#   writing ("kitaːbə" for "kitaːb"), French ones get endings that are silent ("aʀbʀɛs", "avɔ̃s"). Half of the words
-#   of these sentences differ. A phoneme error rate or a lexicon that was made of sentences holds them, and nothing tells; Italian
-#   and Swahili have no such rules, so that it looks right there.
+# Expected: `transliterate(text)` converts "text (in Unicode-encoded orthography of the language ...) to IPA", spaces
+#   and punctuation are kept; each word is pronounced as it is by itself.
+# Seen: in German "und", "Lied" and "König" end in d, d and ɡ within a sentence and in t, t and ç alone; of "Straße" the
+#   [ʃt] is lost, and "Lied." before its full stop ends in d again. Most Hindi words keep the final vowel that they have
+#   only in writing ("kitaːbə" for "kitaːb"), French ones get endings that are silent ("aʀbʀɛs", "avɔ̃s"). Half of the
+#   words of these sentences differ. A phoneme error rate or a lexicon that was made of sentences holds them, and
+#   nothing tells. The Italian and Swahili sentences are as expected.
 # Why: `#` in a rule, "the beginning or end of a word", is the beginning or end of the string. That is so by design:
-#   https://github.com/dmort27/epitran/issues/61, but the documentation does not say it, and takes no other input.
+#   https://github.com/dmort27/epitran/issues/61, but the documentation does not say it.
 # Source: epitran/rules.py: `X.replace('#', '^'), Y.replace('#', '$')`
 set -e
 folder=$(mktemp -d)

@@ -1,14 +1,15 @@
 #!/bin/sh
-# pesto-pitch 2.0.1: with `num_chunks`, which is to save memory, F0 of a recording is late, by up to a frame for each chunk.
+# pesto-pitch 2.0.1: with `num_chunks`, which is to save memory, F0 of a recording is late, by up to a frame for each
+#   chunk.
 #
-# Expected: `num_chunks` splits "the batch of CQT frames into multiple chunks" to save memory, and "a 48kHz audio file of 1 hour"
-#   is the example for 10 chunks; so a recording has the same F0 at the same times with it. `predict` takes one recording,
-#   of shape (samples,), or a batch.
-# Seen: a tone of 60 s becomes an octave higher at 50 s. It is found at 50.03 s in one chunk, at 50.11 s in 10 and at 50.86 s in
-#   100 chunks, with 99 frames too many, and nothing tells. Beside features, units or words F0 is ever later. A batch
-#   of the same recording is right, as it is not split at all. The command passes each file without a batch.
-# Why: the tensor is cut along its first axis, which is time if there is no batch. Each piece has a first and a last frame half
-#   of which is padding, so one more than its share, and the frames are numbered through.
+# Expected: `num_chunks` splits "the batch of CQT frames into multiple chunks" to save memory, and "a 48kHz audio file
+#   of 1 hour" is the example for 10 chunks; so a recording has the same F0 at the same times with it. `predict` takes
+#   one recording, of shape (samples,), or a batch.
+# Seen: a tone of 60 s becomes an octave higher at 50 s. It is found at 50.03 s in one chunk, at 50.11 s in 10 and at
+#   50.86 s in 100 chunks, with 99 frames too many, and nothing tells. Beside features, units or words F0 is ever later.
+#   A batch of the same recording is right, as it is not split at all. The command passes each file without a batch.
+# Why: the tensor is cut along its first axis, which is time if there is no batch. Each piece has a first and a last
+#   frame half of which is padding, so one more than its share, and the frames are numbered through.
 # Source: pesto/core.py, `_predict`: `x.chunk(chunks=num_chunks)`, `torch.arange(preds.size(-1)) * model.hop_size`
 set -e
 folder=$(mktemp -d)

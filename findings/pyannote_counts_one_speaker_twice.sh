@@ -1,15 +1,16 @@
 #!/bin/sh
-# pyannote.metrics 4.2.0: where two segments of one speaker overlap, the diarization error counts the time twice; a hypothesis
-#   with the same speech in one segment misses a quarter of it.
+# pyannote.metrics 4.2.0: where two segments of one speaker overlap, the diarization error counts the time twice; a
+#   hypothesis with the same speech in one segment misses a quarter of it.
 #
-# Expected: the error is relative to the duration of speech in the reference; segments (0 s, 10 s) and (5 s, 15 s) of one speaker are
-#   15 s of speech, as `label_duration` of the reference, purity, coverage and `DetectionErrorRate` have it. Utterances
-#   of one speaker overlap in RTTM and STM files that are made of subtitles, of padded segments or of forced alignments.
-# Seen: `DiarizationErrorRate` has 20 s in total and 5 s of missed detection, 25 %, for the same 15 s of the same speaker;
-#   `JaccardErrorRate` says 0. The other way round it is 33 % of false alarm. `skip_overlap=True` leaves these 5 s out, though one
-#   speaker speaks. What helps is `support()` on both before. Nothing tells.
-# Source: pyannote/metrics/identification.py, `compute_components`, and matcher.py count labels as often as there are tracks;
-#   https://github.com/pyannote/pyannote-metrics/issues/49 of the total
+# Expected: the error is relative to the duration of speech in the reference; segments (0 s, 10 s) and (5 s, 15 s) of
+#   one speaker are 15 s of speech, as `label_duration` of the reference, purity, coverage and `DetectionErrorRate` have
+#   it. Utterances of one speaker overlap in RTTM and STM files that are made of subtitles, of padded segments or of
+#   forced alignments.
+# Seen: `DiarizationErrorRate` has 20 s in total and 5 s of missed detection, 25 %, for the same 15 s of the same
+#   speaker; `JaccardErrorRate` says 0. The other way round it is 33 % of false alarm. `skip_overlap=True` leaves these
+#   5 s out, though one speaker speaks. What helps is `support()` on both before. Nothing tells.
+# Source: pyannote/metrics/identification.py, `compute_components`, and matcher.py count labels as often as there are
+#   tracks; https://github.com/pyannote/pyannote-metrics/issues/49 of the total
 set -e
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -49,7 +50,7 @@ for name, (reference, hypothesis) in cases.items():
     skipped = DiarizationErrorRate(skip_overlap=True)(reference, hypothesis, uem=WHOLE, detailed=True)["total"]
     print(
         f"overlap {name}: total {diarization['total']} s, missed {diarization['missed detection']} s, false alarm "
-        f"{diarization['false alarm']} s, diarization error {found[name]:.0%}, Jaccard error {others[0]:.0%}, detection "
+        f"{diarization['false alarm']} s, DER {found[name]:.0%}, Jaccard error {others[0]:.0%}, detection "
         f"error {others[1]:.0%}; without overlap a total of {skipped} s"
     )
     assert others == [0, 0]

@@ -1,13 +1,14 @@
 #!/bin/sh
-# safetensors 0.8.0: NumPy arrays that are transposed, cut out or in Fortran order are saved with their values in other places.
+# safetensors 0.8.0: NumPy arrays that are transposed, cut out or in Fortran order are saved with their values in other
+#   places.
 #
-# Expected: `load_file` gives what `save_file` got, as up to 0.7.0; or an error, as from `safetensors.torch` ("You are trying to
-#   save a non contiguous tensor"). The docstring asks for "contiguous and dense" tensors; NumPy's own functions return others
-#   all the time, and `save` and `savez` take them.
-# Seen: the shape is right, the values are those that lie in memory in this order. A spectrogram that is saved as (frames, bands)
-#   by `.T`, channels of `soundfile.read(...).T`, the first bands of features, every second frame, principal components of
-#   scikit-learn: all are mixed up, and nothing tells when they are saved or loaded. Of features that are cut out, others take
-#   the place of what was asked for.
+# Expected: `load_file` gives what `save_file` got, as up to 0.7.0; or an error, as from `safetensors.torch` ("You are
+#   trying to save a non contiguous tensor"). The docstring asks for "contiguous and dense" tensors; NumPy's own
+#   functions return others all the time, and `save` and `savez` take them.
+# Seen: the shape is right, the values are those that lie in memory in this order. A spectrogram that is saved as
+#   (frames, bands) by `.T`, channels of `soundfile.read(...).T`, every second frame, the frames up to some time,
+#   principal components of scikit-learn: all are mixed up, and nothing tells when they are saved or loaded. Of features
+#   that are cut out, others take the place of what was asked for.
 # Why: since 0.8.0 the pointer and the number of bytes are handed on; strides are not looked at.
 # Source: safetensors/numpy.py, `_flatten`: `data_ptr=tensor.ctypes.data, data_len=tensor.nbytes`;
 #   https://github.com/safetensors/safetensors/issues/825

@@ -1,14 +1,17 @@
 #!/bin/sh
-# torch-audiomentations 0.12.0: `AddColoredNoise` adds the same second of noise over and over, and its pink noise is nearly brown.
+# torch-audiomentations 0.12.0: `AddColoredNoise` adds the same second of noise over and over, and its pink noise is
+#   nearly brown.
 #
-# Expected: noise with a power of "1/f**f_decay", "pink noise" for 1 and "brown noise" for 2: 3.0 and 6.0 dB less with each
-#   octave. Noise at one time says nothing about noise at another, as of the room or the microphone that it stands for.
-# Seen: the noise repeats each second, to the last bit: taking the difference of samples a second apart removes it wholly, at
-#   any SNR. A model that is trained to denoise or to be robust with utterances of more than a second can learn that. Above
-#   500 Hz pink noise falls by 5 to 6 dB with each octave, brown by 10 to 12, blue and violet rise as fast; below, the
-#   slope fades. By default `f_decay` is drawn from -2 to 2, which so means nearly -4 to 4 above 1 kHz.
-# Why: one second of white noise is shaped and copied. It is shaped in amplitude, in which the exponent is half of that in
-#   power, and by a ramp from 1 to the root of half the sample rate, linear in frequency, instead of frequency or its root.
+# Expected: noise with a power of "1/f**f_decay", "pink noise" for 1 and "brown noise" for 2: 3.0 and 6.0 dB less with
+#   each octave. Noise at one time says nothing about noise at another, as of the room or the microphone that it stands
+#   for.
+# Seen: the noise repeats each second, to within rounding: the difference of samples a second apart has none of it, at
+#   any SNR. A model that is trained to denoise or to be robust with utterances of more than a second can learn that.
+#   Above 500 Hz pink noise falls by 5 to 6 dB with each octave, brown by 10 to 12, blue and violet rise as fast; below,
+#   the slope fades. By default `f_decay` is drawn from -2 to 2, which so means nearly -4 to 4 above 1 kHz.
+# Why: one second of white noise is shaped and copied. It is shaped in amplitude, in which the exponent is half of that
+#   in power, and by a ramp from 1 to the root of half the sample rate, linear in frequency, instead of frequency or its
+#   root.
 # Source: torch_audiomentations/augmentations/colored_noise.py, `_gen_noise` and the docstring of `AddColoredNoise`
 set -e
 folder=$(mktemp -d)

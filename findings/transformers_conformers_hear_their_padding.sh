@@ -1,18 +1,19 @@
 #!/bin/sh
-# transformers 5.24.0: `Wav2Vec2ConformerModel` and `Data2VecAudioModel` hear the padding of a batch although the attention mask
-#   tells them where it is, so that features and units of an utterance depend on its neighbours.
+# transformers 5.24.0: `Wav2Vec2ConformerModel` and `Data2VecAudioModel` hear the padding of a batch although the
+#   attention mask tells them where it is, so that features and units of an utterance depend on its neighbours.
 #
-# Expected: of models with layer normalisation in their front end, as these, "`attention_mask` should be passed for batched
-#   inference"; an utterance then has the same features alone and in a batch, as in Wav2Vec2, HuBERT and WavLM, to within
-#   rounding.
-# Seen: in a batch with one of 2 s, the frames of an utterance of 1 s differ from those that it has alone: in models with random
-#   weights by up to 1.3 and 1.5 times what frames differ from their mean, most at the end, a little in the first. 0.04 s of
-#   padding are enough. k-means on such features gives other units in another batch, and evaluation one by one has other
-#   features than training in batches. Nothing tells.
-# Why: what is padding is set to 0 before the first layer only. The convolutions of later conformer layers, and of all but the
-#   first of Data2Vec's five positional layers, read what the layers before made of it; Wav2Vec2-BERT masks its convolutions.
-# Source: transformers/models/wav2vec2_conformer/modeling_wav2vec2_conformer.py, `Wav2Vec2ConformerConvolutionModule`, and
-#   data2vec/modeling_data2vec_audio.py, `Data2VecAudioPositionalConvEmbedding`, have no mask; of Data2Vec
+# Expected: of models with layer normalisation in their front end, as these, "`attention_mask` should be passed for
+#   batched inference"; an utterance then has the same features alone and in a batch, as in Wav2Vec2, HuBERT and WavLM,
+#   to within rounding.
+# Seen: in a batch with one of 2 s, the frames of an utterance of 1 s differ from those that it has alone: in models
+#   with random weights by up to 1.3 and 1.5 times what frames differ from their mean, most at the end, a little in the
+#   first. 0.04 s of padding are enough. k-means on such features gives other units in another batch, and evaluation one
+#   by one has other features than training in batches. Nothing tells.
+# Why: what is padding is set to 0 before the first layer only. The convolutions of later conformer layers, and of all
+#   but the first of Data2Vec's five positional layers, read what the layers before made of it; Wav2Vec2-BERT masks its
+#   convolutions.
+# Source: transformers/models/wav2vec2_conformer/modeling_wav2vec2_conformer.py, `Wav2Vec2ConformerConvolutionModule`,
+#   and data2vec/modeling_data2vec_audio.py, `Data2VecAudioPositionalConvEmbedding`, have no mask; of Data2Vec
 #   https://github.com/huggingface/transformers/issues/25621
 set -e
 folder=$(mktemp -d)

@@ -16,9 +16,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from spiritlm_pl.data.documents import Document, Documents
+from spiritlm_pl.runtime.array_files import save_arrays
 from spiritlm_pl.runtime.checksums import check_file, check_types, checked_bytes, recorded
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
 from spiritlm_pl.storage.places import Place, place
@@ -166,7 +166,7 @@ def write_arrays(
     """
     path = folder / f"block-{number:05d}.safetensors"
     with atomic_path(path) as temporary:
-        save_file({**arrays, "tokens": arrays["tokens"].astype(token_dtype(vocabulary))}, temporary)
+        save_arrays({**arrays, "tokens": arrays["tokens"].astype(token_dtype(vocabulary))}, temporary)
     return BlockEntry(file=path.name, bytes=path.stat().st_size, sha256=file_sha256(path), **counts)
 
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save_file
 
 from spiritlm_pl.data.blocks import DTYPES
 from spiritlm_pl.data.documents import Documents
 from spiritlm_pl.data.rng import Keys, derive, derive_many
+from spiritlm_pl.runtime.array_files import save_arrays
 from spiritlm_pl.runtime.checksums import values_of
 from spiritlm_pl.runtime.provenance import atomic_path, file_sha256
 
@@ -85,7 +85,7 @@ def write_run(path: Path, documents: Sorted) -> str:
         "shards": documents.shards,
     }
     with atomic_path(path, synced=False) as temporary:  # an interrupted build checks it before it goes on
-        save_file(arrays, temporary)
+        save_arrays(arrays, temporary)
         return file_sha256(temporary)
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from spiritlm_pl.data.blocks import token_dtype
 from spiritlm_pl.preferences.pairs import Pair, Pairs
+from spiritlm_pl.runtime.array_files import save_arrays
 from spiritlm_pl.runtime.checksums import json_object, values_of
 from spiritlm_pl.runtime.found import lacks
 from spiritlm_pl.runtime.provenance import atomic_path, code_version, file_sha256
@@ -96,7 +96,7 @@ def write_parts(folder: Path, split: str, pairs: Sequence[Pair], vocabulary: Voc
         path = folder / f"{split}-{number:05d}.safetensors"
         with atomic_path(path) as temporary:
             ids = json.dumps(list(part.ids), ensure_ascii=False)
-            save_file({"tokens": part.tokens, "bounds": part.bounds}, temporary, metadata={"ids": ids})
+            save_arrays({"tokens": part.tokens, "bounds": part.bounds}, temporary, metadata={"ids": ids})
         checksum = file_sha256(path)
         entries.append(PartEntry(file=path.name, sha256=checksum, pairs=len(part), tokens=len(part.tokens)))
     return tuple(entries)
@@ -200,7 +200,7 @@ def write_reference(folder: Path, part: PartEntry, values: np.ndarray[Any, Any],
     """
     values = values.astype(np.float32)
     with atomic_path(folder / part.reference_file) as path:
-        save_file({"log_likelihoods": values}, path, metadata=identity | {CHECKSUM: _checksum(values)})
+        save_arrays({"log_likelihoods": values}, path, metadata=identity | {CHECKSUM: _checksum(values)})
 
 
 def written_reference(folder: Path, part: PartEntry, identity: dict[str, str]) -> bool:
