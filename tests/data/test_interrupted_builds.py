@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.numpy import save_file
 
 from spiritlm_pl.cli.main import run
 from spiritlm_pl.data import build_blocks as build_module
 from spiritlm_pl.data.build_blocks import build_blocks
+from spiritlm_pl.runtime.array_files import save_arrays
 
 from .conftest import blocks_of
 
@@ -26,9 +26,9 @@ def test_a_failed_build_leaves_the_last_one(units: Path, tmp_path: Path, monkeyp
         written.append(given)
         if len(written) == 4:  # of the validation split
             raise OSError(28, "No space left on device")
-        save_file(*given, **named)
+        save_arrays(*given, **named)
 
-    monkeypatch.setattr("spiritlm_pl.data.blocks.save_file", full_at_the_fourth)
+    monkeypatch.setattr("spiritlm_pl.data.blocks.save_arrays", full_at_the_fourth)
     with pytest.raises(OSError, match="No space left"):
         build_blocks(*arguments, seed=1)
     assert {path: path.read_bytes() for path in before} == before
