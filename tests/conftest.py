@@ -2,6 +2,7 @@
 
 import logging
 import math
+import multiprocessing
 import os
 import random
 import signal
@@ -9,7 +10,9 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -130,6 +133,18 @@ def python() -> Iterator[Path]:
     """Runs scripts in processes of their own in place of `sys.executable`: their libraries are imported already."""
     with warm_python() as program:
         yield program
+
+
+@pytest.fixture
+def warm_processes(python: Path) -> Iterator[None]:
+    """Lets processes that multiprocessing starts anew, and its server that others are forked from, begin in that way."""
+    server: Any = forkserver._forkserver  # has no public way to be started again
+    fresh = multiprocessing.spawn.get_executable()
+    server._stop()
+    multiprocessing.set_executable(str(python))
+    yield
+    server._stop()
+    multiprocessing.set_executable(fresh)
 
 
 @pytest.fixture

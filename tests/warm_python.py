@@ -10,8 +10,10 @@ What only a fresh interpreter can do (other options, another value of a variable
 """
 
 import atexit
+import fcntl
 import gc
 import json
+import multiprocessing
 import os
 import runpy
 import selectors
@@ -46,10 +48,19 @@ MODULES = (
     "spiritlm_pl.modules.vocoder",
 )
 LARGEST = 1 << 17  # bytes of a request, most of which is the environment
+MOST = 32  # descriptors that a process is given
 # It imports little. A message to the server is a request or a number of a signal, the only one from it the exit code.
 PROGRAM = """#!{python} -IS
 import json, os, signal, socket, sys
 words, name = sys.argv[1:], sys.argv[0]
+if words[:2] == ["-B", "-c"]:  # as multiprocessing starts its processes, where no bytecode is to be written
+    del words[0]
+inherited = []
+for number in map(int, os.listdir("/dev/fd")):
+    try:
+        inherited += [number] if number > 2 and os.fstat(number) else []
+    except OSError:  # that of the list itself
+        pass
 own = {{key: value for key, value in os.environ.items() if key[:6] == "PYTHON" and key != "PYTHONPATH"}}
 if not words or (words[0][:1] == "-" and words[0] not in ("-c", "-m")) or own != {own!r}:
     os.execv({python!r}, [{python!r}, *words])
@@ -57,7 +68,10 @@ server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 server.connect({address!r})
 ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 request = {{"words": words, "environment": dict(os.environ), "folder": os.getcwd(), "ignored": ignored, "name": name}}
-socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2])
+request["descriptors"] = [0, 1, 2, *inherited]
+socket.send_fds(server, [json.dumps(request).encode()], request["descriptors"])
+for number in inherited:
+    os.close(number)
 for number in (signal.SIGTERM,) if ignored else (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda number, frame: server.send(str(number).encode()))
 code = int(server.recv(16) or 1)
@@ -124,11 +138,11 @@ class Server:
                             connection.close()
                     elif source is self.listening:
                         connection, _ = self.listening.accept()
-                        message, streams, _, _ = socket.recv_fds(connection, LARGEST, 3)
+                        message, streams, _, _ = socket.recv_fds(connection, LARGEST, MOST)
                         process = os.fork()
                         if not process:
                             signal.set_wakeup_fd(-1)
-                            for one in (*self.connections.values(), connection, ended, wakes, self.listening):
+                            for one in (*self.connections.values(), connection, ended, wakes, self.listening, selector):
                                 one.close()
                             return self.task(json.loads(message), streams)
                         for stream in streams:
@@ -159,15 +173,20 @@ class Server:
     def task(self, request: dict[str, Any], streams: list[int]) -> Callable[[], object]:
         """Take over everything that a fresh interpreter has from its command; returns what is to be run."""
         os.setsid()
-        for number, stream in enumerate(streams):
-            os.dup2(stream, number)
+        wanted = request["descriptors"]
+        copies = [fcntl.fcntl(stream, fcntl.F_DUPFD, max(wanted) + 1) for stream in streams]
+        for stream in streams:  # whose numbers may be wanted
             os.close(stream)
+        for number, copy in zip(wanted, copies, strict=True):
+            os.dup2(copy, number)
+            os.close(copy)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN if request["ignored"] else signal.default_int_handler)
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
         sys.executable = request["name"]
+        multiprocessing.set_executable(request["name"])
         (first, *rest), environment = request["words"], request["environment"]
         own = str(Path(first).resolve().parent) if first not in ("-c", "-m") else ""
         sys.path[:] = [own, *python_path(environment), *self.path]

@@ -230,6 +230,7 @@ def test_a_damaged_part_is_redone(tokenizer: Path, tone_corpus: Path, tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*local rank has zero length")
+@pytest.mark.usefixtures("warm_processes")
 def test_two_ranks_write_the_same_shards(tokenizer: Path, tone_corpus: Path, tmp_path: Path) -> None:
     predict(tokenizer, tone_corpus, tmp_path / "one")
     two = {"devices": 2, "strategy": "ddp_spawn"}

@@ -352,6 +352,7 @@ def test_a_stage_ends_with_a_killed_quickstart(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_processes")
 def test_finished_stages_are_kept_and_failures_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     good = Stage(name="good", title="Good", commands=(("plan", "--gpus", "[1]"),))

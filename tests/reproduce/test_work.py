@@ -41,6 +41,7 @@ def commands_run(folder: Path, name: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_processes")
 def test_two_processes_do_each_task_once_and_again_nothing(tmp_path: Path) -> None:
     dead = take(tmp_path / CLAIMS, "run-1")  # of a process that has ended
     assert dead is not None
@@ -64,6 +65,7 @@ def test_two_processes_do_each_task_once_and_again_nothing(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_processes")
 def test_a_failure_is_told_and_the_others_are_finished(tmp_path: Path) -> None:
     bad = task("bad", command=("no-such-command",))
     tasks = [bad, task("after", "bad"), task("good")]

@@ -87,6 +87,7 @@ def _rank(rank: int, folder: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_processes")
 def test_two_ranks_do_what_one_process_does(tmp_path: Path) -> None:
     multiprocessing.spawn(_rank, args=(str(tmp_path),), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
