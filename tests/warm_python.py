@@ -33,6 +33,9 @@ from typing import Any
 MODULES = (
     "deepspeed",
     "lightning.pytorch.cli",
+    "omegaconf",
+    "peft",
+    "torch._inductor.compile_fx",  # 1.6 s of a process that trains, which strategies and peft import late
     "transformers.models.auto.modeling_auto",
     "transformers.models.llama.modeling_llama",
     "spiritlm_pl.callbacks.evaluate_choice",
