@@ -137,7 +137,7 @@ def python() -> Iterator[Path]:
 
 @pytest.fixture
 def warm_processes(python: Path) -> Iterator[None]:
-    """Lets processes that multiprocessing starts anew, and its server that others are forked from, begin in that way."""
+    """Lets processes that multiprocessing starts, and its server that others are forked from, begin in that way."""
     server: Any = forkserver._forkserver  # has no public way to be started again
     fresh = multiprocessing.spawn.get_executable()
     server._stop()
