@@ -11,9 +11,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from spiritlm_pl.callbacks.evaluation_context import on_rank_zero
 from spiritlm_pl.modules.sharded_saving import ShardSaving
 from spiritlm_pl.runtime.checkpoint import is_of_writing
 from spiritlm_pl.runtime.claims import only_writer
+from spiritlm_pl.runtime.found import check_writable
 
 STATE = (  # what Lightning changes before it saves
     "best_k_models",
@@ -48,14 +50,18 @@ class PatientCheckpoint(ModelCheckpoint):
         """Claim the folder for a fit.
 
         Raises:
-            ValueError: if another fit saves to it.
+            ValueError: on all ranks, if another fit saves to it, or nothing can be written there.
         """
         super().setup(trainer, pl_module, stage)
         saves = not getattr(trainer, "fast_dev_run", False) and (self.save_top_k != 0 or self.save_last)
-        if saves and stage == "fit" and trainer.is_global_zero and self.dirpath and "://" not in str(self.dirpath):
-            claim = ExitStack()
-            claim.enter_context(only_writer(self.dirpath, self.argument, beside=True))
-            self._claim = claim
+        if saves and stage == "fit" and self.dirpath and "://" not in str(self.dirpath):
+            self._claim = on_rank_zero(trainer, lambda: self._claimed(str(self.dirpath)))
+
+    def _claimed(self, folder: str) -> ExitStack:
+        check_writable(folder, self.argument)
+        claim = ExitStack()
+        claim.enter_context(only_writer(folder, self.argument, beside=True))
+        return claim
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the folder back.

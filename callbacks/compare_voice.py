@@ -29,6 +29,7 @@ from spiritlm_pl.evaluation.voice_comparison import AFTER, BEFORE, VoiceComparis
 from spiritlm_pl.evaluation.voice_encoders import LongTermSpectrum, VoiceEncoder, load_voice_encoder
 from spiritlm_pl.f0.extractors import make_extractor
 from spiritlm_pl.f0.frames import SAMPLE_RATE
+from spiritlm_pl.runtime.found import check_writable
 from spiritlm_pl.runtime.provenance import atomic_path
 from spiritlm_pl.vocoder.vocoder import Vocoder
 from spiritlm_pl.vocoder.warm_start import other_tokenizer
@@ -77,12 +78,14 @@ class CompareVoice(Callback):
         """Check before training what is needed after it.
 
         Raises:
-            ValueError: if the module does not learn another voice, a model cannot be loaded, or there is too little
-                speech.
+            ValueError: if the module does not learn another voice, a model cannot be loaded, there is too little
+                speech, or the folder cannot be written.
         """
         if stage != "fit":
             return
         checked(pl_module, VoiceModule, "module", self)
+        argument = f"dirpath of {type(self).__name__}" if self.dirpath else "--trainer.default_root_dir"
+        on_rank_zero(trainer, lambda: check_writable(self._folder(trainer), argument))
         data = checked(getattr(trainer, "datamodule", None), CorpusData, "data", self)
         stored = list(self._held_out(data))
         check_amount(float(data.cuts["train"].durations.sum()), sum(map(len, stored)))

@@ -9,12 +9,13 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from transformers import PreTrainedModel
 
-from spiritlm_pl.callbacks.evaluation_context import evaluation_context, text_tokenizer_of
+from spiritlm_pl.callbacks.evaluation_context import evaluation_context, on_rank_zero, text_tokenizer_of
 from spiritlm_pl.callbacks.held_out_measurement import HeldOutMeasurement
 from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.modules import WritingModule
 from spiritlm_pl.data.unit_corpus import UnitCorpus
 from spiritlm_pl.evaluation.choice import DIRECTIONS, ChoiceItem, choice_items, score_choices
+from spiritlm_pl.runtime.found import check_writable_file
 from spiritlm_pl.runtime.provenance import atomic_path
 from spiritlm_pl.text_tokenizers.tokenizer import TextTokenizer
 from spiritlm_pl.vocabulary import Vocabulary
@@ -63,6 +64,16 @@ class EvaluateChoice(HeldOutMeasurement):
         self.batch_tokens, self.output, self.name = batch_tokens, output, name
         self._items: list[ChoiceItem] | None = None
         self._opening: tuple[int, ...] = ()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check before training that the results can be written.
+
+        Raises:
+            ValueError: if they cannot.
+        """
+        output = self.output
+        if stage == "fit" and output is not None:
+            on_rank_zero(trainer, lambda: check_writable_file(output, f"output of {type(self).__name__}"))
 
     def prepare_items(self, pl_module: LightningModule) -> None:
         """Read the items, if they have not been read yet."""

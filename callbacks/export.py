@@ -10,6 +10,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_info
 
+from spiritlm_pl.callbacks.evaluation_context import on_rank_zero
 from spiritlm_pl.callbacks.record_run import write_run_file
 from spiritlm_pl.contracts.check import checked
 from spiritlm_pl.contracts.modules import ExportingModule
@@ -39,22 +40,25 @@ class ExportNetwork(Callback):
         """Check before training that the module can be exported, and tell if it will replace what is in the folder.
 
         Raises:
-            ValueError: if the module cannot be exported, or not to this folder, another fit exports to it, or nothing
-                can be written there.
+            ValueError: on all ranks, if the module cannot be exported, or not to this folder, another fit exports to
+                it, or nothing can be written there.
         """
         checked(pl_module, ExportingModule, "module", self)
         check = getattr(pl_module, "check_export", None)  # of modules that do not write to every folder
         if check is not None and stage == "fit":
             check(str(self._folder(trainer)))
-        if stage == "fit" and trainer.is_global_zero:
-            argument = f"dirpath of {type(self).__name__}"
-            check_writable(self._folder(trainer), argument)
-            claim = ExitStack()
-            writer = only_writer(self._folder(trainer), argument, beside=True)
-            self._check = claim.enter_context(writer)
-            self._claim = claim
+        if stage == "fit":
+            on_rank_zero(trainer, lambda: self._take(self._folder(trainer)))
         if stage == "fit" and (self._folder(trainer) / METRICS_FILE).is_file():
             rank_zero_info(f"{self._folder(trainer)} holds the network of an earlier training, which this one replaces")
+
+    def _take(self, folder: Path) -> None:
+        """Claim a folder that can be written."""
+        argument = f"dirpath of {type(self).__name__}"
+        check_writable(folder, argument)
+        claim = ExitStack()
+        self._check = claim.enter_context(only_writer(folder, argument, beside=True))
+        self._claim = claim
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export the network; all ranks take part, since sharded weights have to be gathered.

@@ -38,7 +38,8 @@ from spiritlm_pl.data.corpus_store import (
     write_part,
 )
 from spiritlm_pl.data.parts import CorpusPlan, Part
-from spiritlm_pl.runtime.claims import WrittenByAnother, only_writer
+from spiritlm_pl.runtime.claims import only_writer
+from spiritlm_pl.runtime.found import check_writable
 from spiritlm_pl.tokenizers.expressive import speech_fingerprint
 
 
@@ -69,8 +70,8 @@ class WriteUnits(Callback):
 
         Raises:
             ValueError: if the data module has no plan, the module is not a tokenizer, or the folder holds units of
-                another corpus of the same name, or of another tokenizer without `overwrite`, or another run writes to
-                it.
+                another corpus of the same name, or of another tokenizer without `overwrite`, another run writes to it,
+                or nothing can be written there.
         """
         if stage != "predict":
             raise ValueError(f"WriteUnits must run in predict, but runs in {stage}")
@@ -89,7 +90,7 @@ class WriteUnits(Callback):
             try:
                 self._claim()
                 found = self._look()
-            except WrittenByAnother as error:
+            except ValueError as error:
                 found = set(), str(error)
         plan.finished, refusal = trainer.strategy.broadcast(found)  # every rank must distribute the same parts
         if refusal is not None:
@@ -124,6 +125,8 @@ class WriteUnits(Callback):
         refusal = self._of_another_tokenizer() if changing and not self.overwrite else None
         if refusal is not None:
             return finished, refusal
+        for home in changing:
+            check_writable(home, "folder")
         for home in changing:
             (home / MANIFEST).unlink(missing_ok=True)
         return finished, None

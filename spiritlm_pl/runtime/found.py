@@ -48,10 +48,29 @@ def check_writable(path: str | Path, argument: str) -> None:
     Raises:
         ValueError: if nothing can be written there.
     """
-    place = Path(path).absolute()
+    _check_writable(Path(path), Path(path), argument, "folder")
+
+
+def check_writable_file(path: str | Path, argument: str) -> None:
+    """Refuse a file that cannot be written, before the work whose results it is to hold.
+
+    Args:
+        path: path of the file, which need not exist, nor its folder.
+        argument: name of the argument that gives it.
+
+    Raises:
+        ValueError: if it is a folder, or nothing can be written to the folder that it lies in.
+    """
+    if Path(path).is_dir():
+        raise ValueError(f"{argument} must be a file, but {found_at(path)}")
+    _check_writable(Path(path).parent, Path(path), argument, "file")
+
+
+def _check_writable(folder: Path, path: Path, argument: str, kind: str) -> None:
+    place = folder.absolute()
     try:
         there = next((one for one in (place, *place.parents) if one.exists()), place)
         with TemporaryDirectory(dir=there, prefix=".writable-"):
             pass
     except OSError as error:
-        raise ValueError(f"{argument} must be a folder that can be written, but {path} cannot: {error}") from error
+        raise ValueError(f"{argument} must be a {kind} that can be written, but {path} cannot: {error}") from error

@@ -17,7 +17,9 @@ from mlflow.tracking import MlflowClient
 from torch.utils.data import DataLoader
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from spiritlm_pl.callbacks.checkpoints import PatientCheckpoint
 from spiritlm_pl.callbacks.evaluate_choice import EvaluateChoice
+from spiritlm_pl.callbacks.export import ExportNetwork
 from spiritlm_pl.callbacks.generate_samples import GenerateSamples
 from spiritlm_pl.callbacks.mlflow_logger import MLflowLogger
 from spiritlm_pl.callbacks.run_benchmarks import RunBenchmarks
@@ -308,6 +310,36 @@ def test_every_rank_ends_where_rank_zero_refuses_the_vocoder(folder):
     assert len(told) == 1 and "num_units" in told[0]
     with pytest.raises(ValueError, match="num_units"):  # and does not wait for rank zero
         samples().on_fit_start(rank(1, lambda _: told[0]), module)
+
+
+def test_every_rank_ends_before_training_where_results_cannot_be_written(tmp_path):
+    """Of every callback that writes: the other ranks would wait, or end with an error over a lost connection."""
+    (tmp_path / "file").touch()
+    place = str(tmp_path / "file" / "below")
+    export = ExportNetwork(place)
+    checkpoint = PatientCheckpoint(dirpath=place)
+    choice = EvaluateChoice("units", output=place)
+    kinds = {export: "a folder", checkpoint: "a folder", choice: "a file"}
+
+    def rank(number, broadcast):
+        strategy = SimpleNamespace(broadcast=lambda found, src=0: found if found == place else broadcast(found))
+        return SimpleNamespace(is_global_zero=number == 0, strategy=strategy, loggers=[], callbacks=[], fast_dev_run=0)
+
+    for callback, kind in kinds.items():
+        told = []
+        message = rf"^\w+ of {type(callback).__name__} must be {kind} that can be written, but .*below cannot: "
+        message = message.replace("Patient", "Model")
+        with pytest.raises(ValueError, match=message):
+            callback.setup(rank(0, told.append), Exporting(), "fit")
+        with pytest.raises(ValueError, match=message):
+            callback.setup(rank(1, lambda _, told=told: told[0]), Exporting(), "fit")
+
+
+class Exporting(LightningModule):
+    """Module that can be exported."""
+
+    def export(self, folder):
+        raise AssertionError
 
 
 class FinishVocoder(Callback):

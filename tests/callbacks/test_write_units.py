@@ -342,3 +342,11 @@ def test_what_is_said_is_part_of_the_fingerprint(tokenizer: Path, own_corpus: Pa
         assert other != first and same == last, change
         write_cuts(own_corpus, "train", cuts)
     assert prints() == [first, last]
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_units_are_made(
+    tokenizer: Path, tone_corpus: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "units").touch()
+    with pytest.raises(ValueError, match="^folder must be a folder that can be written, but .*units.* cannot: "):
+        predict(tokenizer, tone_corpus, tmp_path / "units")

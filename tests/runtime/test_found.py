@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spiritlm_pl.runtime.found import check_folder, check_writable, found_at, lacks
+from spiritlm_pl.runtime.found import check_folder, check_writable, check_writable_file, found_at, lacks
 
 ROOT = Path(__file__).parents[2]
 # A list of checksums or a manifest may name what is missing; what the user names is not there.
@@ -37,6 +37,12 @@ def test_a_folder_that_can_be_written_is_left_as_it_is(tmp_path: Path) -> None:
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(ValueError, match="out must be a folder that can be written, but .* cannot: "):
             check_writable(place, "out")
+    check_writable_file(tmp_path / "new" / "a.json", "output")
+    with pytest.raises(ValueError, match="^output must be a file that can be written, but .*below/a.json cannot: "):
+        check_writable_file(tmp_path / "file" / "below" / "a.json", "output")
+    with pytest.raises(ValueError, match=f"^output must be a file, but {tmp_path} is a folder$"):
+        check_writable_file(tmp_path, "output")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_no_message_has_other_words_for_a_missing_path() -> None:
