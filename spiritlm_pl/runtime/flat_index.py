@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from spiritlm_pl.runtime.provenance import atomic_path
 from spiritlm_pl.storage.places import Place
 from spiritlm_pl.storage.user_cache import user_cache
 
@@ -77,7 +78,8 @@ class IndexWriter:
                 file.flush()
                 os.fsync(file.fileno())
         if kind is None:
-            (self.folder / DESCRIPTION).write_text(json.dumps(self._about) + "\n", encoding="utf-8")
+            with atomic_path(self.folder / DESCRIPTION) as path:  # on the disk, too, before the folder has its name
+                path.write_text(json.dumps(self._about) + "\n", encoding="utf-8")
 
 
 class FlatIndex:
