@@ -103,7 +103,7 @@ def check_configs(words: Sequence[str]) -> None:
     for before, word in pairwise(["", *words]):
         option, separator, value = word.partition("=")
         if before == "--config" or (separator and option == "--config"):
-            path = Path(word if before == "--config" else value)
+            path = Path(word if before == "--config" else value).expanduser()
             if not path.is_file():
                 raise FileNotFoundError(f"--config must be a YAML file, but {found_at(path)}")
             _checked(path)

@@ -6,6 +6,7 @@ launches do not hear each other: each launch talks in a folder of its own, and o
 """
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -134,8 +135,9 @@ class Workplace:
                 core.
         """
         (self.folder / IDENTITY_FILE).unlink()
+        files = [entry.path for entry in os.scandir(self.records) if entry.is_file()]
         with ThreadPoolExecutor(num_workers(num_jobs, ALL_ARE_WORTH_IT)) as threads:
-            for _ in threads.map(Path.unlink, list(self.records.iterdir())):
+            for _ in threads.map(os.unlink, files):
                 pass
         shutil.rmtree(self.records)
 

@@ -261,6 +261,13 @@ def test_a_configuration_that_is_none_is_told(content: str | None, message: str,
         run(["plan", *spelling.format(path).split()])
 
 
+def test_a_configuration_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.yaml").write_text("steps: 0")
+    with pytest.raises(ValueError, match="--steps must be"):
+        run(["plan", "--config=~/own.yaml"])
+
+
 def test_all_that_is_missing_is_named() -> None:
     def build(a: str, b: str, c: str, d: int = 1) -> None:
         """Do something."""
